@@ -1,0 +1,85 @@
+"""The answers of the ingest routes, made of what was parsed and what the writers said. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+
+from hseie.acceptor.collector import Receipt
+from hseie.acceptor.parse import Parsed
+from hseie.problems import ERRORS_MAX, ProblemAnswer, problem_answer
+from hseie.readings import Kind
+
+_WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,5})\"?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What the request asked for (RFC 7240): wait for the commit, how long at most, and what to confirm."""
+
+    wait: bool
+    seconds: float
+    applied: str
+
+
+def read_preference(header: str | None, wait_by_default: bool, seconds_max: float) -> Preference:
+    """Return the preference of a `Prefer` header; unknown ones are ignored, as the RFC wants. The first one counts."""
+    for token in (header or "").lower().split(","):
+        name = token.split(";")[0].strip()
+        if name == "respond-async":
+            return Preference(False, 0.0, name)
+        if match := _WAIT.fullmatch(name):
+            seconds = min(float(match[1]), seconds_max) if match[1] else seconds_max
+            return Preference(True, seconds, name)
+    return Preference(wait_by_default, seconds_max, "")
+
+
+def wire_time(canonical: str) -> str:
+    """Return canonical time text as the answers show it: UTC, at least milliseconds, ending in Z."""
+    seconds, _, fraction = canonical.partition(".")
+    return f"{seconds}.{fraction.ljust(3, '0')}Z"
+
+
+def answer_one(kind: Kind, parsed: Parsed, receipt: Receipt, stored: bool) -> tuple[int, bytes]:
+    """Return status and body for one accepted reading."""
+    return (201 if stored else 202), orjson.dumps(
+        {
+            "success": True,
+            kind.id_wire: parsed.device,
+            "timestamp": wire_time(parsed.time),
+            "mode": "direct" if stored else "queued",
+            "jobId": receipt.job_id,
+        }
+    )
+
+
+def answer_batch(parsed: Parsed, receipts: Sequence[Receipt], duplicates: int, stored: bool) -> tuple[int, bytes]:
+    """Return status and body for a batch of which at least one reading was accepted.
+
+    `accepted` counts the new readings, `duplicates` the exact re-sends (acknowledged as well), `rejected` the others.
+    """
+    status = 207 if parsed.rejected else (201 if stored else 202)
+    document: dict[str, Any] = {
+        "accepted": parsed.accepted - duplicates,
+        "duplicates": duplicates,
+        "rejected": parsed.rejected,
+        "mode": "direct" if stored else "queued",
+        "jobIds": [receipt.job_id for receipt in receipts],
+        "errors": [msgspec.to_builtins(error) for error in parsed.errors[:ERRORS_MAX]],
+    }
+    return status, orjson.dumps(document)
+
+
+def answer_rejected(parsed: Parsed) -> ProblemAnswer:
+    """Return the answer to a request of which no reading was good."""
+    if not parsed.is_batch:
+        return problem_answer("invalid_reading", _count(len(parsed.errors)), parsed.errors)
+    counts = {"accepted": 0, "duplicates": 0, "rejected": parsed.rejected}
+    return problem_answer("all_rejected", _count(len(parsed.errors)), parsed.errors, extra=counts)
+
+
+def _count(errors: int) -> str:
+    return "1 error" if errors == 1 else f"{errors} errors"

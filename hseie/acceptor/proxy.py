@@ -1,0 +1,68 @@
+"""Passes requests on to the analytics process, so that one port shows the whole API."""
+
+import aiohttp
+from aiohttp import web
+
+from hseie.web import problem
+
+# Headers that concern one connection only (RFC 9110, section 7.6.1), and the length, which is set anew.
+_HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "content-encoding",
+        "host",
+        "accept-encoding",
+        "date",
+        "server",
+    )
+)
+_ANSWER_TIMEOUT_S = 60.0
+_CONNECTIONS_MAX = 64
+
+
+class AnalyticsProxy:
+    """A client of analytics. Requests without a body only; the answer is streamed."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """To be made inside the running loop."""
+        self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX),
+            timeout=aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_S, connect=2.0),
+            auto_decompress=False,
+        )
+
+    async def pass_on(self, request: web.Request) -> web.StreamResponse:
+        """Answer with what analytics answers; 503 when it does not."""
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        response: web.StreamResponse | None = None
+        try:
+            async with self._session.request(
+                request.method, f"{self._base}{request.path_qs}", headers=headers, allow_redirects=False
+            ) as answer:
+                response = web.StreamResponse(status=answer.status, reason=answer.reason)
+                for name, value in answer.headers.items():
+                    if name.lower() not in _HOP_BY_HOP:
+                        response.headers.add(name, value)
+                if answer.content_length is not None:
+                    response.content_length = answer.content_length
+                await response.prepare(request)
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
+                await response.write_eof()
+                return response
+        except (aiohttp.ClientError, TimeoutError):
+            if response is not None and response.prepared:
+                raise ConnectionError("analytics went away in the middle of an answer") from None
+            return problem("analytics_unavailable")
+
+    async def close(self) -> None:
+        await self._session.close()

@@ -1,0 +1,139 @@
+"""The routes of an acceptor: two take readings, every other request is passed on to analytics."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference
+from hseie.acceptor.collector import Receipt, Ticket, WriterLink
+from hseie.acceptor.parse import Parsed, ReadingParser, RejectedBodyError
+from hseie.acceptor.proxy import AnalyticsProxy
+from hseie.config import Config
+from hseie.readings import KINDS, Kind
+from hseie.web import new_app, problem
+
+_JSON_TYPES = ("application/json", "text/json")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What an acceptor has done since its start."""
+
+    requests: int = 0
+    in_flight: int = 0
+    readings: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    answers: dict[int, int] = field(default_factory=dict)
+
+
+class IngestRoutes:
+    """Answers the POST requests of one acceptor."""
+
+    def __init__(self, config: Config, links: Sequence[WriterLink]) -> None:
+        http, ingest = config.http, config.ingest
+        self.counts = Counts()
+        self.draining = False
+        self._links = links
+        self._parser = ReadingParser(len(links), http.batch_readings_max, ingest.future_max_s, ingest.past_max_days)
+        self._wait_by_default = ingest.ack == "commit"
+        self._commit_timeout_s = ingest.commit_timeout_ms / 1000
+        self._in_flight_max = http.requests_in_flight_max
+
+    def route(self, kind: Kind) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Return what answers a POST of readings of `kind`."""
+
+        async def ingest(request: web.Request) -> web.Response:
+            counts = self.counts
+            counts.requests += 1
+            counts.in_flight += 1
+            try:
+                response = await self._ingest(request, kind)
+            finally:
+                counts.in_flight -= 1
+            counts.answers[response.status] = counts.answers.get(response.status, 0) + 1
+            return response
+
+        return ingest
+
+    async def _ingest(self, request: web.Request, kind: Kind) -> web.Response:
+        if self.draining:
+            return problem("draining")
+        if self.counts.in_flight > self._in_flight_max:
+            return problem("overloaded")
+        if request.content_type not in _JSON_TYPES or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+            return problem("unsupported_media_type", "readings are sent as application/json in UTF-8")
+        try:
+            parsed = self._parser.parse(await request.read(), kind, time.time())
+        except RejectedBodyError as error:
+            return problem(error.code, error.detail)
+        self.counts.readings += parsed.accepted + parsed.rejected
+        self.counts.rejected += parsed.rejected
+        if not parsed.accepted:
+            answer = answer_rejected(parsed)
+            return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+        preference = read_preference(request.headers.get("Prefer"), self._wait_by_default, self._commit_timeout_s)
+        return await self._store(parsed, kind, preference)
+
+    async def _store(self, parsed: Parsed, kind: Kind, preference: Preference) -> web.Response:
+        """Send the rows to their writers and answer when all of them have acknowledged.
+
+        If one shard cannot take its part, the answer is 503 although others may have: the client sends all again, and
+        what was stored is recognised as re-sent.
+        """
+        tickets: list[Ticket] = []
+        for shard, rows in parsed.rows.items():
+            ticket = self._links[shard].add(kind.number, rows, preference.wait)
+            if isinstance(ticket, str):
+                return problem(ticket)
+            tickets.append(ticket)
+        receipts: list[Receipt] = []
+        duplicates = 0
+        for ticket in tickets:
+            outcome = await ticket.frame.outcome
+            if isinstance(outcome, str):
+                return problem(outcome)
+            receipts.append(outcome)
+            duplicates += outcome.duplicates_between(ticket.kind, ticket.start, ticket.start + ticket.count)
+        stored = preference.wait and await _all_committed(tickets, preference.seconds)
+        self.counts.duplicates += duplicates
+        self.counts.accepted += parsed.accepted - duplicates
+        if parsed.is_batch:
+            status, body = answer_batch(parsed, receipts, duplicates, stored)
+        else:
+            status, body = answer_one(kind, parsed, receipts[0], stored)
+        response = web.Response(body=body, status=status, content_type="application/json")
+        # A wait that was not long enough is not confirmed: the answer is then the 202 of the journal.
+        if preference.applied and preference.wait == stored:
+            response.headers["Preference-Applied"] = preference.applied
+        return response
+
+
+async def _all_committed(tickets: Sequence[Ticket], seconds: float) -> bool:
+    commits = [ticket.frame.committed for ticket in tickets if ticket.frame.committed is not None]
+    _, late = await asyncio.wait(commits, timeout=seconds)
+    return not late
+
+
+def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web.Application:
+    """Return the application of an acceptor."""
+    app = new_app(config.http.body_bytes_max)
+    for kind in KINDS:
+        path = f"/v1/ingest/{kind.name}"
+        app.router.add_post(path, ingest.route(kind))
+        app.router.add_route("*", path, _only_post)
+    app.router.add_get("/livez", _alive)
+    app.router.add_route("*", "/{path:.*}", proxy.pass_on)
+    return app
+
+
+async def _only_post(request: web.Request) -> web.Response:
+    return problem("method_not_allowed", headers={"Allow": "POST"})
+
+
+async def _alive(request: web.Request) -> web.Response:
+    return web.Response(text="ok")

@@ -1,0 +1,148 @@
+"""`GET /v1/analytics/stats`: the whole fleet, from figures that are cheap or kept for a while."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import structlog
+from aiohttp import web
+
+from hseie import web as http
+from hseie.analytics.correlation import Energy, Window, energy, hundredths, segments
+from hseie.analytics.kept import Kept
+from hseie.analytics.query import Query
+from hseie.analytics.reader import Reader
+from hseie.answers import Fleet, FleetEnergy, rfc3339
+from hseie.config import Config
+from hseie.database import Record
+from hseie.errors import DatabaseUnavailableError
+from hseie.readings import KINDS, Kind
+
+# Longer ranges are for rollups: adding up a day of the nominal fleet means reading 28.8 million rows.
+ENERGY_WINDOW = timedelta(minutes=15)
+ENERGY_PERIOD = "15m"
+# Above so many vehicles the energies are not added up on request: 10,000 take about a second.
+VEHICLES_MAX = 50_000
+
+SAMPLE_INTERVAL_S = 5.0
+SAMPLES = 7  # the rate is that of the last half minute
+
+_END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+_log = structlog.get_logger("hseie.analytics")
+
+
+@dataclass(frozen=True)
+class _Sums:
+    window: Window
+    energy: Energy
+    computed_at: datetime
+
+
+class FleetRoute:
+    """Answers for the fleet. `now` is the clock."""
+
+    def __init__(self, reader: Reader, config: Config, now: Callable[[], datetime]) -> None:
+        self._reader = reader
+        self._config = config
+        self._now = now
+        self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
+        self._devices = Kept(self._read_devices)
+        self._oldest = Kept(self._read_oldest)
+        self._sums = Kept(self._read_sums)
+
+    async def stats(self, request: web.Request) -> web.Response:
+        Query(request.query, ()).check()
+        (devices, total_readings, computed_at), oldest, sums = await asyncio.gather(
+            self._devices.value(), self._oldest.value(), self._sums.value()
+        )
+        return http.json_answer(
+            Fleet(
+                total_vehicles=devices["total_vehicles"],
+                total_meters=devices["total_meters"],
+                total_readings=total_readings,
+                avg_soc=_number(devices["avg_soc"]),
+                avg_battery_temp=_number(devices["avg_battery_temp"]),
+                oldest_reading=rfc3339(oldest) if oldest is not None else None,
+                latest_reading=rfc3339(devices["latest_reading"]) if devices["latest_reading"] is not None else None,
+                energy_period=ENERGY_PERIOD,
+                total_energy_consumed_ac=hundredths(sums.energy.ac_kwh) if sums is not None else None,
+                total_energy_delivered_dc=hundredths(sums.energy.dc_kwh) if sums is not None else None,
+                efficiency_ratio=_number(sums.energy.efficiency_pct) if sums is not None else None,
+                energy=_energy_answer(sums) if sums is not None else None,
+                ingest_rate=rate(self._samples),
+                computed_at=rfc3339(computed_at),
+            )
+        )
+
+    async def sample_rate(self) -> None:
+        """Look at the books every few seconds, for ever."""
+        while True:
+            try:
+                self._samples.append((time.monotonic(), await self._count("received")))
+            except DatabaseUnavailableError:
+                pass  # the next sample tells the average over the gap
+            except Exception:
+                _log.exception("sampling_failed")
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
+
+    async def _count(self, column: str) -> int:
+        return sum(row[column] for row in await self._reader.rows("receipt_books"))
+
+    async def _read_devices(self) -> tuple[Record, int, datetime]:
+        rows = await self._reader.rows("fleet_current")
+        return rows[0], await self._count("stored"), self._now()
+
+    async def _read_oldest(self) -> datetime | None:
+        found = [await self._oldest_of(kind) for kind in KINDS]
+        return min((moment for moment in found if moment is not None), default=None)
+
+    async def _oldest_of(self, kind: Kind) -> datetime | None:
+        # Any reading, then any in an older partition, until there is none; then the first of that day.
+        some: datetime | None = None
+        day = _END_OF_TIME
+        while (row := await self._reader.row("fleet_any_reading", day, kind=kind)) is not None:
+            some = row["timestamp"]
+            day = some.replace(hour=0, minute=0, second=0, microsecond=0)
+        if some is None:
+            return None
+        row = await self._reader.row("fleet_oldest", day, some, kind=kind)
+        return row["min"] if row is not None else None
+
+    async def _read_sums(self) -> _Sums | None:
+        now = self._now()
+        tolerance = timedelta(seconds=self._config.analytics.correlation_window_s)
+        window = Window(now - ENERGY_WINDOW, now, tolerance)
+        rows = await self._reader.rows("fleet_active_vehicles", window.start, VEHICLES_MAX + 1)
+        if len(rows) > VEHICLES_MAX:
+            return None
+        try:
+            found = await segments(self._reader, [row["vehicle_id"] for row in rows], window, self._config.analytics)
+            return _Sums(window, await energy(self._reader, found, window), now)
+        except DatabaseUnavailableError:
+            # Cancelled by its time-out, most likely; where the database is away, the other figures say so.
+            return None
+
+
+def rate(samples: deque[tuple[float, int]]) -> float | None:
+    """Return readings a second over all samples of (monotonic seconds, readings received); None before the second."""
+    if len(samples) < 2:
+        return None
+    (first_s, first), (last_s, last) = samples[0], samples[-1]
+    return round(max(0, last - first) / (last_s - first_s), 1) if last_s > first_s else None
+
+
+def _energy_answer(sums: _Sums) -> FleetEnergy:
+    return FleetEnergy(
+        from_=rfc3339(sums.window.start),
+        to=rfc3339(sums.window.end),
+        coverage=sums.energy.coverage,
+        computed_at=rfc3339(sums.computed_at),
+    )
+
+
+def _number(value: Decimal | None) -> float | None:
+    return float(value) if value is not None else None

@@ -1,0 +1,106 @@
+"""`/health`, `/livez`, `/readyz`: is the process there, is the node fit to serve."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from aiohttp import web
+
+import hseie
+from hseie import web as http
+from hseie.analytics.node import NodeView, Snapshot
+from hseie.analytics.query import Query
+from hseie.analytics.reader import Reader
+from hseie.answers import Check, Health, Readiness, rfc3339
+from hseie.errors import DatabaseUnavailableError, NotReachableError
+
+KEEP_S = 1.0
+POSTGRES_TIMEOUT_S = 1.0
+
+
+class HealthRoutes:
+    """Checks at most once a second, whoever asks. `reader` has a connection of its own, so that slow queries of others
+    do not make the node look ill."""
+
+    def __init__(self, reader: Reader, node: NodeView, now: Callable[[], datetime], shards: int) -> None:
+        self._reader = reader
+        self._node = node
+        self._now = now
+        self._shards = shards
+        self._lock = asyncio.Lock()
+        self._kept: list[Check] = []
+        self._kept_until = 0.0
+
+    async def livez(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def health(self, request: web.Request) -> web.Response:
+        well = all(check.ok for check in await self._checks())
+        return http.json_answer(
+            Health(
+                status="ok" if well else "degraded",
+                timestamp=rfc3339(self._now()),
+                service="hseie",
+                version=hseie.__version__,
+            )
+        )
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        query = Query(request.query, ("verbose",))
+        verbose = query.flag("verbose")
+        query.check()
+        checks = await self._checks()
+        failed = [check for check in checks if not check.ok]
+        listed = checks if verbose else failed
+        if not failed:
+            return http.json_answer(Readiness(status="ready", checks=listed))
+        wrong = ", ".join(f"{check.name}: {check.detail}" for check in failed)
+        return http.problem("not_ready", wrong, extra={"checks": msgspec.to_builtins(listed)})
+
+    async def _checks(self) -> list[Check]:
+        async with self._lock:
+            if time.monotonic() >= self._kept_until:
+                postgres, node = await asyncio.gather(self._postgres(), self._processes())
+                self._kept = [postgres, *node]
+                self._kept_until = time.monotonic() + KEEP_S
+            return self._kept
+
+    async def _postgres(self) -> Check:
+        try:
+            async with asyncio.timeout(POSTGRES_TIMEOUT_S):
+                await self._reader.rows("health_ping")
+        except TimeoutError:
+            return Check(name="postgres", ok=False, detail=f"no answer within {POSTGRES_TIMEOUT_S:g} s")
+        except DatabaseUnavailableError:
+            return Check(name="postgres", ok=False, detail="not reachable")
+        return Check(name="postgres", ok=True, detail="answers")
+
+    async def _processes(self) -> list[Check]:
+        try:
+            snapshot = await self._node.snapshot()
+        except NotReachableError:
+            return [Check(name="supervisor", ok=False, detail="does not answer")]
+        return process_checks(snapshot, self._shards)
+
+
+def process_checks(snapshot: Snapshot, shards: int) -> list[Check]:
+    """Return the checks of the node and its processes: every shard has to be there, of the acceptors one."""
+    draining = snapshot.state == "draining"
+    checks = [Check(name="node", ok=not draining, detail=snapshot.state)]
+    writers = snapshot.writers
+    for shard in range(shards):
+        writer = writers.get(shard)
+        name = f"writer-{shard}"
+        if writer is None or not writer.ready:
+            checks.append(Check(name=name, ok=False, detail=writer.state if writer is not None else "down"))
+            continue
+        away = writer.stats.get("database") == "away"
+        checks.append(Check(name=name, ok=True, detail="ready, waits for the database" if away else "ready"))
+        full = writer.stats.get("journal") == "full"
+        checks.append(Check(name=f"journal-{shard}", ok=not full, detail="at its limit" if full else "below its limit"))
+    acceptors = snapshot.role("acceptor")
+    ready = sum(process.ready for process in acceptors)
+    checks.append(Check(name="acceptors", ok=ready > 0, detail=f"{ready} of {len(acceptors)} ready"))
+    return checks

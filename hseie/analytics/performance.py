@@ -1,0 +1,107 @@
+"""`GET /v1/analytics/performance/{vehicleId}`: energy and efficiency of a vehicle and the meter that feeds it."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from aiohttp import web
+
+from hseie import web as http
+from hseie.analytics.correlation import Energy, Segment, Window, energy, hundredths, segments
+from hseie.analytics.query import Query
+from hseie.analytics.reader import Reader
+from hseie.answers import MeterSegment, Performance, rfc3339
+from hseie.config import Config
+from hseie.readings import is_device_id
+
+DEFAULT_WINDOW = "24h"
+PARAMETERS = ("window", "from", "to")
+
+
+class PerformanceRoute:
+    """Answers for one vehicle. `now` is the clock."""
+
+    def __init__(self, reader: Reader, config: Config, now: Callable[[], datetime]) -> None:
+        self._reader = reader
+        self._config = config
+        self._now = now
+
+    async def performance(self, request: web.Request) -> web.Response:
+        vehicle_id = request.match_info["vehicleId"]
+        window, period = window_of(Query(request.query, PARAMETERS), self._config, self._now())
+        if not is_device_id(vehicle_id) or not await self._known(vehicle_id):
+            return http.problem("unknown_device")
+        found = await segments(self._reader, [vehicle_id], window, self._config.analytics)
+        sums = await energy(self._reader, found, window)
+        return http.json_answer(summary(vehicle_id, period, window, found, sums, self._config))
+
+    async def _known(self, vehicle_id: str) -> bool:
+        row = await self._reader.row("performance_vehicle_known", vehicle_id)
+        return row is not None and row["exists"]
+
+
+def window_of(query: Query, config: Config, now: datetime) -> tuple[Window, str]:
+    """Return the window that a request asks for and its name: the last 24 hours unless it says otherwise.
+
+    Raises BadParameterError. Both ends together have to lie within the accepted time of readings, so that nobody asks
+    for a thousand years.
+    """
+    start, end, length = query.moment("from"), query.moment("to"), query.window("window")
+    if "window" in query and ("from" in query or "to" in query):
+        query.refuse("window", "window goes without from and to")
+    if "to" in query and "from" not in query:
+        query.refuse("from", "to goes with from only")
+    query.check()
+    tolerance = timedelta(seconds=config.analytics.correlation_window_s)
+    if start is None:
+        period = query.text("window") or DEFAULT_WINDOW
+        window = Window(now - (length or timedelta(hours=24)), now, tolerance)
+    else:
+        window = Window(start, end or now, tolerance)
+        period = f"{rfc3339(window.start)}/{rfc3339(window.end)}"
+    named = "from" if start is not None else "window"
+    if window.end <= window.start:
+        query.refuse("to" if end is not None else "from", "from must lie before to")
+    elif window.end - window.start > timedelta(days=config.ingest.past_max_days):
+        query.refuse(named, f"at most {config.ingest.past_max_days} days at a time")
+    query.check()
+    return window, period
+
+
+def summary(
+    vehicle_id: str, period: str, window: Window, found: Sequence[Segment], sums: Energy, config: Config
+) -> Performance:
+    """Return the answer for the sums of a window."""
+    inside = [segment for segment in found if segment.starts < window.end and segment.ends > window.start]
+    return Performance(
+        vehicle_id=vehicle_id,
+        period=period,
+        total_energy_consumed_ac=hundredths(sums.ac_kwh),
+        total_energy_delivered_dc=hundredths(sums.dc_kwh),
+        efficiency_ratio=float(sums.efficiency_pct) if sums.efficiency_pct is not None else None,
+        avg_battery_temp=float(sums.battery_temp_avg) if sums.battery_temp_avg is not None else None,
+        from_=rfc3339(window.start),
+        to=rfc3339(window.end),
+        meter_id=inside[-1].meter_id if inside else None,
+        meters=[
+            MeterSegment(
+                meter_id=segment.meter_id,
+                from_=rfc3339(max(segment.starts, window.start)),
+                to=rfc3339(min(segment.ends, window.end)),
+            )
+            for segment in inside
+        ],
+        coverage=sums.coverage,
+        flags=flags(inside, sums, config.analytics.alert_efficiency_pct),
+    )
+
+
+def flags(found: Sequence[Segment], sums: Energy, threshold_pct: float) -> list[str]:
+    """Name what a reader of the numbers should know first."""
+    marks = {
+        "no_meter": all(segment.meter_id is None for segment in found),
+        "no_correlated_readings": sums.correlated == 0,
+        # DC without any AC is beyond every percentage, and nothing to divide by.
+        "above_100_percent": sums.dc_kwh > sums.ac_kwh,
+        "below_threshold": sums.efficiency_pct is not None and sums.efficiency_pct < threshold_pct,
+    }
+    return [name for name, applies in marks.items() if applies]

@@ -1,0 +1,107 @@
+"""The analytics process: answers every GET from PostgreSQL and the supervisor's snapshot."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from hseie import web as http
+from hseie.analytics.current import CurrentRoute
+from hseie.analytics.fleet import FleetRoute
+from hseie.analytics.health import HealthRoutes
+from hseie.analytics.history import HistoryRoute
+from hseie.analytics.node import NodeView
+from hseie.analytics.pages import Route, page_routes
+from hseie.analytics.performance import PerformanceRoute
+from hseie.analytics.query import BadParameterError
+from hseie.analytics.reader import Reader, TooManyQueriesError
+from hseie.analytics.receipts import ReceiptRoutes
+from hseie.config import Config
+from hseie.errors import DatabaseUnavailableError, NotReachableError
+from hseie.process import Child
+from hseie.readings import KINDS
+
+STOP_TIMEOUT_S = 5.0
+BODY_BYTES_MAX = 65_536  # no route takes a body
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the routes work with. `probe` is a reader with a connection of its own, for the health checks."""
+
+    config: Config
+    reader: Reader
+    probe: Reader
+    node: NodeView
+    now: Callable[[], datetime]
+
+
+async def serve(child: Child, config: Config, postgres_url: str) -> None:
+    """Be the analytics process until `child.stopping`. Raises PortTakenError."""
+    reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
+    probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
+    app, fleet = build(Parts(config, reader, probe, NodeView(child.node_status), _utc_now))
+    server = await http.start_server(
+        app, config.http.host, config.analytics_port, reuse_port=False, keepalive_s=config.http.keepalive_s
+    )
+    sampling = asyncio.create_task(fleet.sample_rate())
+    child.report = lambda: {"connections": server.connections}
+    child.ready()
+    await child.stopping.wait()
+    sampling.cancel()
+    await server.stop(STOP_TIMEOUT_S)
+    await reader.close(1.0)
+    await probe.close(1.0)
+
+
+def build(parts: Parts) -> tuple[web.Application, FleetRoute]:
+    """Return the application with all routes, and the fleet's, whose sampling is the caller's to run."""
+    app = http.new_app(BODY_BYTES_MAX)
+    app.middlewares.append(_not_now)
+    fleet = FleetRoute(parts.reader, parts.config, parts.now)
+    for path, route in routes(parts, fleet).items():
+        app.router.add_get(path, route)
+    return app, fleet
+
+
+def routes(parts: Parts, fleet: FleetRoute) -> dict[str, Route]:
+    """Return every path of this process and who answers it."""
+    receipts = ReceiptRoutes(parts.reader, parts.node, parts.config)
+    health = HealthRoutes(parts.probe, parts.node, parts.now, parts.config.writer.shards)
+    found: dict[str, Route] = {
+        "/v1/ingest/queue/stats": receipts.queue_stats,
+        "/v1/ingest/jobs/{jobId}": receipts.job,
+        "/v1/analytics/performance/{vehicleId}": PerformanceRoute(parts.reader, parts.config, parts.now).performance,
+        "/v1/analytics/stats": fleet.stats,
+        "/health": health.health,
+        "/livez": health.livez,
+        "/readyz": health.readyz,
+    }
+    for kind in KINDS:
+        current = CurrentRoute(parts.reader, kind)
+        history = HistoryRoute(parts.reader, kind, parts.config, parts.now)
+        found[f"/v1/ingest/{kind.name}/{{id}}/current"] = current.current
+        found[f"/v1/analytics/history/{kind.name}/{{id}}"] = history.history
+    return {**found, **page_routes(parts.config)}
+
+
+@web.middleware
+async def _not_now(request: web.Request, handler: Handler) -> web.StreamResponse:
+    # What any route may meet, answered in one place.
+    try:
+        return await handler(request)
+    except BadParameterError as error:
+        return http.problem("bad_parameter", errors=error.errors)
+    except DatabaseUnavailableError:
+        return http.problem("database_unavailable", "PostgreSQL did not answer in time.")
+    except TooManyQueriesError:
+        return http.problem("overloaded", "Too many queries wait for the database.")
+    except NotReachableError:
+        return http.problem("not_ready", "The supervisor does not answer.")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

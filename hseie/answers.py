@@ -1,0 +1,141 @@
+"""The JSON answers of the GET routes, each declared once: analytics fills them in, OpenAPI describes them.
+
+Members that a later version adds are additions; none of these changes its meaning.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+
+Time = Annotated[str, msgspec.Meta(description="RFC 3339, UTC", extra_json_schema={"format": "date-time"})]
+Kwh = Annotated[float, msgspec.Meta(description="energy in kWh")]
+Percent = Annotated[float, msgspec.Meta(description="percent")]
+Celsius = Annotated[float, msgspec.Meta(description="°C")]
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return an aware datetime as UTC text with milliseconds, or with microseconds where it has them."""
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return utc.isoformat(timespec="microseconds" if utc.microsecond % 1000 else "milliseconds") + "Z"
+
+
+class _Answer(msgspec.Struct, rename="camel", kw_only=True):
+    """Base: camelCase on the wire."""
+
+
+class QueueCounts(_Answer):
+    """Readings of one kind by where they are."""
+
+    waiting: Annotated[int, msgspec.Meta(description="in the journal, not yet committed")]
+    active: Annotated[int, msgspec.Meta(description="in the flush that runs")]
+    completed: Annotated[int, msgspec.Meta(description="committed: stored, or recognised as duplicates")]
+    failed: Annotated[int, msgspec.Meta(description="refused by PostgreSQL and parked as dead letters")]
+
+
+class Job(_Answer):
+    """What became of an acknowledged request's readings."""
+
+    job_id: str
+    state: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["queued", "stored"]})]
+
+
+class MeterSegment(_Answer):
+    """Which meter fed the vehicle, and when inside the window; null where none is known."""
+
+    meter_id: str | None
+    from_: Time = msgspec.field(name="from")
+    to: Time
+
+
+class Coverage(_Answer):
+    """How much of the window the sums stand for. What is not correlated is in no total."""
+
+    meter_readings: Annotated[int, msgspec.Meta(description="effective readings of the meter in the window")]
+    vehicle_readings: Annotated[int, msgspec.Meta(description="effective readings of the vehicle in the window")]
+    correlated: Annotated[int, msgspec.Meta(description="pairs of a vehicle's and a meter's reading")]
+    uncorrelated_ac: Kwh
+    uncorrelated_dc: Kwh
+    share: Annotated[
+        float | None,
+        msgspec.Meta(description="correlated pairs to the readings of the side that has more; null without readings"),
+    ]
+
+
+class Performance(_Answer):
+    """Energy and efficiency of one vehicle and the meter that feeds it."""
+
+    vehicle_id: str
+    period: Annotated[str, msgspec.Meta(description="the window asked for, like 24h, or an ISO 8601 interval")]
+    total_energy_consumed_ac: Kwh
+    total_energy_delivered_dc: Kwh
+    efficiency_ratio: Annotated[
+        float | None,
+        msgspec.Meta(description="DC to AC in percent, never cut at 100; null where AC is 0"),
+    ]
+    avg_battery_temp: Annotated[
+        float | None, msgspec.Meta(description="°C, over all effective readings of the vehicle in the window")
+    ]
+    from_: Time = msgspec.field(name="from")
+    to: Time
+    meter_id: Annotated[str | None, msgspec.Meta(description="the meter that feeds the vehicle at the window's end")]
+    meters: list[MeterSegment]
+    coverage: Coverage
+    flags: list[str]
+
+
+class FleetEnergy(_Answer):
+    """The fleet's correlated energy in the latest minutes."""
+
+    from_: Time = msgspec.field(name="from")
+    to: Time
+    coverage: Coverage
+    computed_at: Time
+
+
+class Fleet(_Answer):
+    """The whole fleet. The energies are those of `energy_period`; null where they took too long to add up."""
+
+    total_vehicles: int
+    total_meters: int
+    total_readings: Annotated[int, msgspec.Meta(description="rows in history")]
+    avg_soc: Percent | None
+    avg_battery_temp: Celsius | None
+    oldest_reading: Time | None
+    latest_reading: Time | None
+    energy_period: str
+    total_energy_consumed_ac: Kwh | None
+    total_energy_delivered_dc: Kwh | None
+    efficiency_ratio: Percent | None
+    energy: FleetEnergy | None
+    ingest_rate: Annotated[
+        float | None, msgspec.Meta(description="readings committed a second, lately; null right after the start")
+    ]
+    computed_at: Time
+
+
+class Health(_Answer):
+    """Always answered with 200 while the process serves."""
+
+    status: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["ok", "degraded"]})]
+    timestamp: Time
+    service: str
+    version: str
+
+
+class Check(_Answer):
+    """One thing that has to be well for the node to be ready."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Readiness(_Answer):
+    """`checks` is empty, or with `?verbose` lists all. Where one fails, the answer is the problem `not_ready`."""
+
+    status: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["ready"]})]
+    checks: list[Check]
+
+
+SCHEMAS: tuple[type[Any], ...] = (QueueCounts, Job, Performance, Fleet, Health, Readiness)

@@ -1,0 +1,123 @@
+"""The commands that look at a node's database and configuration: audit, migrate, config show, psql."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import click
+import orjson
+
+from hseie import database, migrations
+from hseie.audit import Audit, audit
+from hseie.config import Config, Loaded, keys, masked
+from hseie.control import Snapshot, ask_snapshot, run_dir_of
+from hseie.embedded import find_binaries, read_url
+from hseie.errors import ExitCode, NotReachableError
+from hseie.tables import print_table
+
+_ASK_TIMEOUT_S = 1.0
+
+
+def database_url(config: Config) -> str:
+    """Return the address of the node's database: the configured one, or that of its embedded server.
+
+    Raises NotReachableError before the first start of an embedded server.
+    """
+    url = config.postgres.url or read_url(config.data_dir / "postgres")
+    if url is None:
+        raise NotReachableError(
+            f"no database yet: postgres.url is empty and {config.data_dir} has no embedded PostgreSQL; run `hseie up`"
+        )
+    return url
+
+
+def show_audit(config: Config, *, as_json: bool) -> ExitCode:
+    """Audit the books and print the outcome. Raises DatabaseUnavailableError."""
+    outcome = asyncio.run(_audit(config))
+    if as_json:
+        click.echo(orjson.dumps(outcome.as_dict(), option=orjson.OPT_INDENT_2))
+    else:
+        _print_audit(outcome)
+    return ExitCode.OK if outcome.balanced else ExitCode.FAILURE
+
+
+async def _audit(config: Config) -> Audit:
+    try:
+        snapshot: Snapshot | None = await ask_snapshot(run_dir_of(config.data_dir), _ASK_TIMEOUT_S)
+    except NotReachableError:
+        snapshot = None  # the books are in the database; only what is in flight remains unknown
+
+    async def work(connection: Any) -> Audit:
+        return await audit(connection, snapshot)
+
+    return await database.with_connection(database_url(config), "hseie audit", work)
+
+
+def _print_audit(outcome: Audit) -> None:
+    columns = ("kind", "received", "stored", "duplicates", "dead-lettered", "in flight", "rows in history", "devices")
+    rows = [
+        (
+            name,
+            *(str(count) for count in (kind.received, kind.stored, kind.duplicates, kind.dead_lettered)),
+            "unknown" if kind.in_flight is None else str(kind.in_flight),
+            str(kind.tables.history),
+            str(kind.tables.devices),
+        )
+        for name, kind in outcome.kinds.items()
+    ]
+    print_table(columns, rows, right=columns[1:])
+    for difference in outcome.differences:
+        click.echo(f"! {difference}")
+    click.echo("The books balance." if outcome.balanced else "The books do NOT balance.")
+
+
+def run_migrate(config: Config, *, check_only: bool) -> ExitCode:
+    """Apply or only name the pending migrations. Raises MigrationError, DatabaseUnavailableError."""
+    work = migrations.check if check_only else migrations.migrate
+    found = asyncio.run(database.with_connection(database_url(config), "hseie migrate", work))
+    for migration in found:
+        click.echo(f"{'pending' if check_only else 'applied'}: {migration.name}")
+    if not found:
+        click.echo("The schema is up to date.")
+    return ExitCode.FAILURE if check_only and found else ExitCode.OK
+
+
+def show_config(loaded: Loaded, *, as_json: bool, secrets: bool) -> ExitCode:
+    """Print every key with its value and origin. The address of an embedded server is shown as it really is."""
+    shown = {key: (value, loaded.origins[key]) for key, value in keys(loaded.config)}
+    if not loaded.config.postgres.url and (url := read_url(loaded.config.data_dir / "postgres")):
+        shown["postgres.url"] = (url, "embedded")
+    if as_json:
+        document = {key: {"value": value, "origin": origin} for key, (value, origin) in shown.items()}
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        return ExitCode.OK
+    rows = []
+    for key, (value, origin) in shown.items():
+        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        rows.append((key, masked(text) if key == "postgres.url" and not secrets else text, origin))
+    print_table(("key", "value", "origin"), rows)
+    return ExitCode.OK
+
+
+def run_psql(config: Config, arguments: Sequence[str]) -> None:
+    """Become psql on the node's database; does not return. The password goes by the environment, where `ps` is blind.
+
+    Raises EmbeddedPostgresError where there is no psql to be found.
+    """
+    program = shutil.which("psql") or str(find_binaries(os.environ).bindir / "psql")
+    url, password = without_password(database_url(config))
+    environ: Mapping[str, str] = {**os.environ, **({"PGPASSWORD": password} if password else {})}
+    os.execve(program, ["psql", url, *arguments], environ)  # noqa: S606  # no shell is what is wanted
+
+
+def without_password(url: str) -> tuple[str, str]:
+    """Split a database address into the same without its password, and the password, decoded."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url, ""
+    user, _, place = parts.netloc.rpartition("@")
+    bare = parts._replace(netloc=f"{user.split(':', 1)[0]}@{place}")
+    return urlunsplit(bare), unquote(parts.password)

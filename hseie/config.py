@@ -1,0 +1,291 @@
+"""The configuration: one TOML file, the environment above it, the command line above that.
+
+A field of a Struct below is the only declaration of a key; `config/default.toml` documents each with unit and reason,
+and a test holds the two together. Units stand last in the names (`_ms`, `_s`, `_bytes_max`).
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import msgspec
+
+from hseie.errors import ConfigError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    data: str = "./data"
+    drain_timeout_s: Seconds = 25.0
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 3000
+    analytics_port: Port = 0
+    acceptors: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
+    body_bytes_max: Positive = 8_388_608
+    batch_readings_max: Positive = 10_000
+    requests_in_flight_max: Positive = 8192
+    keepalive_s: Seconds = 75.0
+
+
+class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    ack: Literal["journal", "commit"] = "journal"
+    ack_timeout_ms: Positive = 5000
+    commit_timeout_ms: Positive = 30_000
+    future_max_s: Count = 300
+    past_max_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 400
+    dedupe_window_s: Count = 900
+    dedupe_readings_max: Positive = 1_000_000
+    frames_in_flight_max: Positive = 8
+    frame_bytes_max: Positive = 16_777_216
+
+
+class Writer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    shards: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 2
+    flush_interval_ms: Positive = 250
+    flush_readings_max: Positive = 50_000
+    pending_bytes_max: Positive = 67_108_864
+    journal_bytes_max: Positive = 4_294_967_296
+    state_devices_max: Positive = 1_000_000
+    dead_letters_max: Positive = 1000
+
+
+class Postgres(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    url: str = ""
+    migrate: Literal["auto", "always", "never"] = "auto"
+    flush_timeout_ms: Positive = 60_000
+    lock_timeout_ms: Positive = 2000
+    connect_timeout_ms: Positive = 5000
+
+
+class Analytics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    connections: Positive = 4
+    statement_timeout_ms: Positive = 15_000
+    correlation_window_s: Positive = 30
+    vehicle_prefix: str = "VEHICLE_"
+    meter_prefix: str = "METER_"
+    alert_efficiency_pct: Annotated[float, msgspec.Meta(ge=0, le=100)] = 85.0
+
+
+class Maintenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    partitions_ahead_days: Annotated[int, msgspec.Meta(ge=1, le=366)] = 7
+    interval_s: Seconds = 300.0
+
+
+class Supervisor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    heartbeat_ms: Positive = 500
+    heartbeat_timeout_ms: Positive = 15_000
+    restart_delay_ms: Positive = 100
+    restart_delay_max_ms: Positive = 10_000
+    restart_reset_ms: Positive = 30_000
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All sections. Immutable; picklable, so that children get it as it is."""
+
+    node: Node = Node()
+    log: Log = Log()
+    http: Http = Http()
+    ingest: Ingest = Ingest()
+    writer: Writer = Writer()
+    postgres: Postgres = Postgres()
+    analytics: Analytics = Analytics()
+    maintenance: Maintenance = Maintenance()
+    supervisor: Supervisor = Supervisor()
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.node.data).expanduser().absolute()
+
+    @property
+    def analytics_port(self) -> int:
+        """The port of the analytics process, with the default resolved."""
+        return self.http.analytics_port or self.http.port + 1
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration and, per dotted key, where its value came from."""
+
+    config: Config
+    origins: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Value:
+    key: str  # dotted
+    value: Any
+    origin: str
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Read the configuration; later sources win: defaults, `file`, `environ`, `overrides` (dotted key to value).
+
+    Raises ConfigError that names the key, what is wrong with it and, for an unknown key, the nearest known one.
+    """
+    types = _key_types()
+    sections: dict[str, dict[str, Any]] = {}
+    origins = dict.fromkeys(types, "default")
+    for item in _values(file, environ or {}, overrides or {}):
+        if item.key not in types:
+            raise ConfigError(_unknown(item, types))
+        section, name = item.key.split(".", 1)
+        try:
+            converted = msgspec.convert(item.value, types[item.key], strict=isinstance(item.value, str) is False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{item.key} ({item.origin}): {str(error)[:1].lower()}{str(error)[1:]}") from None
+        sections.setdefault(section, {})[name] = converted
+        origins[item.key] = item.origin
+    config = msgspec.convert(sections, Config)
+    _check_relations(config)
+    return Loaded(config, origins)
+
+
+def keys(config: Config) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of every setting, in the order of declaration."""
+    for section in config.__struct_fields__:
+        values = getattr(config, section)
+        for name in values.__struct_fields__:
+            yield f"{section}.{name}", getattr(values, name)
+
+
+def masked(url: str) -> str:
+    """Return a database address with its password hidden, for logs and people."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def _key_types() -> dict[str, Any]:
+    return {
+        f"{section.name}.{field.name}": field.type
+        for section in msgspec.structs.fields(Config)
+        for field in msgspec.structs.fields(section.type)
+    }
+
+
+def _values(file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Iterator[_Value]:
+    if file is not None:
+        yield from _from_file(file)
+    yield from _from_first_hseie(environ)
+    yield from _from_environment(environ)
+    for key, value in overrides.items():
+        yield _Value(key, value, "command line")
+
+
+def _from_file(file: Path) -> Iterator[_Value]:
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    for section, values in document.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{file}: {section} stands outside any section; sections are {_names()}")
+        for name, value in values.items():
+            yield _Value(f"{section}.{name}", value, f"file {file}")
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Value]:
+    for name, value in sorted(environ.items()):
+        if not name.startswith("HSEIE_") or "__" not in name:
+            continue
+        section, key = name.removeprefix("HSEIE_").lower().split("__", 1)
+        if key.endswith("_file"):
+            yield _Value(f"{section}.{key.removesuffix('_file')}", _secret(name, value), f"environment {name}")
+        else:
+            yield _Value(f"{section}.{key}", value, f"environment {name}")
+
+
+def _from_first_hseie(environ: Mapping[str, str]) -> Iterator[_Value]:
+    """Names that other programs and the first HSEIE use; DATABASE_URL wins over DB_*, that over PG*."""
+    if port := environ.get("PORT"):
+        yield _Value("http.port", port, "environment PORT")
+    if queue := environ.get("USE_QUEUE"):
+        ack = "commit" if queue.strip().lower() in ("false", "0", "no", "off") else "journal"
+        yield _Value("ingest.ack", ack, "environment USE_QUEUE")
+    for names in (
+        ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"),
+        ("DB_HOST", "DB_PORT", "DB_USERNAME", "DB_PASSWORD", "DB_NAME"),
+    ):
+        host, port, user, password, database = (environ.get(name, "") for name in names)
+        if host:
+            credentials = quote(user or "postgres", safe="") + (f":{quote(password, safe='')}" if password else "")
+            place = f"{quote(host, safe='')}:{port or 5432}/{quote(database or user or 'postgres', safe='')}"
+            yield _Value("postgres.url", f"postgresql://{credentials}@{place}", f"environment {names[0]}")
+    if url := environ.get("DATABASE_URL"):
+        yield _Value("postgres.url", url, "environment DATABASE_URL")
+    elif path := environ.get("DATABASE_URL_FILE"):
+        yield _Value("postgres.url", _secret("DATABASE_URL_FILE", path), "environment DATABASE_URL_FILE")
+
+
+def _secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read the file {path} that {name} names: {error.strerror}") from None
+
+
+def _names() -> str:
+    return ", ".join(Config.__struct_fields__)
+
+
+def _unknown(item: _Value, types: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(item.key, types, n=1, cutoff=0.6)
+    advice = f"did you mean {close[0]}?" if close else "`hseie config show` lists all keys"
+    return f"unknown key {item.key} ({item.origin}); {advice}"
+
+
+def _check_relations(config: Config) -> None:
+    """Refuse values that are each possible but not together."""
+    relations = (
+        (
+            config.supervisor.heartbeat_timeout_ms >= 4 * config.supervisor.heartbeat_ms,
+            "supervisor.heartbeat_timeout_ms must be at least four times supervisor.heartbeat_ms, "
+            "or one late heartbeat kills a healthy process",
+        ),
+        (
+            config.supervisor.restart_delay_max_ms >= config.supervisor.restart_delay_ms,
+            "supervisor.restart_delay_max_ms must not be below supervisor.restart_delay_ms",
+        ),
+        (
+            config.writer.journal_bytes_max >= 16 * config.http.body_bytes_max,
+            "writer.journal_bytes_max must be at least sixteen times http.body_bytes_max",
+        ),
+        (
+            config.ingest.frame_bytes_max >= config.http.body_bytes_max,
+            "ingest.frame_bytes_max must not be below http.body_bytes_max, or the largest body could never be sent on",
+        ),
+        (
+            config.ingest.commit_timeout_ms > config.writer.flush_interval_ms,
+            "ingest.commit_timeout_ms must be above writer.flush_interval_ms, or every wait for a commit fails",
+        ),
+        (
+            config.analytics_port != config.http.port and config.analytics_port <= 65535,
+            "http.analytics_port must be a port of its own",
+        ),
+    )
+    for holds, message in relations:
+        if not holds:
+            raise ConfigError(message)

@@ -1,0 +1,132 @@
+"""PostgreSQL: connections, named statements from `sql/`, and what an error means. The only importer of asyncpg."""
+
+import asyncio
+import enum
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+
+from hseie.errors import DatabaseUnavailableError
+from hseie.readings import Kind
+from hseie.resources import sql
+
+# asyncpg carries no types; these names are what the rest of HSEIE may use of it.
+Connection = asyncpg.Connection
+Pool = asyncpg.Pool
+Record = Mapping[str, Any]
+PostgresError = asyncpg.PostgresError
+InterfaceError = asyncpg.InterfaceError
+
+T = TypeVar("T")
+
+# COPY sources are cut to this size: asyncpg waits for the socket between pieces, so the loop stays free.
+_COPY_PIECE_BYTES = 262_144
+
+
+class Failure(enum.Enum):
+    """What to do about a database error."""
+
+    UNAVAILABLE = "unavailable"  # no connection, or it broke: connect again, ask the checkpoint, try again
+    RETRY = "retry"  # deadlock, lock time-out, serialization: roll back and try again
+    NO_PARTITION = "no_partition"  # a row's day has no partition yet: make it and try again
+    REFUSED = "refused"  # PostgreSQL will never take this row: find it and park it
+    SCHEMA = "schema"  # tables are not as expected, or rights are missing: an operator has to look
+
+
+_UNAVAILABLE_CLASSES = ("08", "53", "57", "58", "25")  # 25006: read only, as after a failover
+_RETRY_CLASSES = ("40", "55")
+_REFUSED_CLASSES = ("22", "23")
+
+
+def classify(error: BaseException) -> Failure:
+    """Tell by its SQLSTATE class what a database error asks for. Unknown ones are for an operator."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state == "23514" and "no partition of relation" in str(error):
+            return Failure.NO_PARTITION
+        if state[:2] in _UNAVAILABLE_CLASSES:
+            return Failure.UNAVAILABLE
+        if state[:2] in _RETRY_CLASSES:
+            return Failure.RETRY
+        if state[:2] in _REFUSED_CLASSES:
+            return Failure.REFUSED
+        # 28: wrong password or not allowed; 3D: no such database. Both may be an operator's work in progress.
+        return Failure.UNAVAILABLE if state[:2] in ("28", "3D") else Failure.SCHEMA
+    if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | DatabaseUnavailableError):
+        return Failure.UNAVAILABLE
+    return Failure.SCHEMA
+
+
+@functools.cache
+def statement(name: str, kind: Kind | None = None) -> str:
+    """Return the SQL of `sql/queries/<name>.sql`; with a kind, its `{...}` names filled from the declaration.
+
+    The names are: kind, id, columns, values, assignments. Raises FileNotFoundError for an unknown name.
+    """
+    text = sql("queries", name)
+    if kind is None:
+        return text
+    values = [field.column for field in kind.fields]
+    return text.format(
+        kind=kind.name,
+        id=kind.id_column,
+        columns=", ".join(f'"{column}"' for column in kind.columns),
+        values=", ".join(values),
+        assignments=", ".join(f"{column} = excluded.{column}" for column in values),
+    )
+
+
+async def connect(url: str, name: str, timeout_s: float, settings: Mapping[str, str] | None = None) -> Any:
+    """Open one connection whose session is in UTC, named `name` in pg_stat_activity.
+
+    Raises DatabaseUnavailableError with PostgreSQL's own words when there is none to be had.
+    """
+    options = {"application_name": name, "timezone": "UTC", **(settings or {})}
+    try:
+        return await asyncpg.connect(url, timeout=timeout_s, server_settings=options)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailableError(f"no connection to PostgreSQL: {error or 'timed out'}") from error
+
+
+async def create_pool(url: str, name: str, size: int, timeout_s: float, settings: Mapping[str, str]) -> Any:
+    """Open a pool that connects on first use, so that it can be made while PostgreSQL is away."""
+    options = {"application_name": name, "timezone": "UTC", **settings}
+    return await asyncpg.create_pool(url, min_size=0, max_size=size, timeout=timeout_s, server_settings=options)
+
+
+async def copy_rows(connection: Any, table: str, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
+    """Load ready lines of COPY text; return how many rows arrived.
+
+    The caller holds a time-out around it and terminates the connection when it strikes: asyncpg may wait for ever when
+    the backend dies while more than its write buffer (512 KiB) is under way.
+    """
+    status = await connection.copy_to_table(table, columns=columns, source=_as_async(pieces), format="text")
+    return int(status.rsplit(" ", 1)[1])
+
+
+async def _as_async(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        for start in range(0, len(piece), _COPY_PIECE_BYTES):
+            yield piece[start : start + _COPY_PIECE_BYTES]
+
+
+async def with_connection(
+    url: str, name: str, work: Callable[[Any], Coroutine[Any, Any, T]], timeout_s: float = 10.0
+) -> T:
+    """Open a connection, do `work` with it, close it. For commands and one-shot steps."""
+    connection = await connect(url, name, timeout_s)
+    try:
+        return await work(connection)
+    finally:
+        await close(connection)
+
+
+async def close(connection: Any, timeout_s: float = 2.0) -> None:
+    """Close a connection in any state; one that does not answer is cut off."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await connection.close(timeout=timeout_s)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()

@@ -1,0 +1,130 @@
+"""The wire between acceptor and writer: which shard a device belongs to, and the messages on that link.
+
+Messages are msgpack arrays that start with their type. A frame carries ready lines of COPY text, so the writer neither
+parses nor formats readings, its journal stores the frame as received, and an operator can read it there.
+"""
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from hseie.errors import FrameError
+from hseie.readings import KINDS
+
+HELLO = 1  # acceptor: who are you?
+FRAME = 2  # acceptor: readings
+WELCOME = 3  # writer: I am this life of this shard
+ACKED = 4  # writer: these frames are durable in the journal
+REFUSED = 5  # writer: this frame was not taken and never will be
+COMMITTED = 6  # writer: everything up to here is in PostgreSQL
+
+# Reasons in REFUSED; each is the code of a declared problem, but for the first, which the acceptor mends by itself.
+STALE_BOOT = "stale_boot"
+JOURNAL_FULL = "journal_full"
+DRAINING = "draining"
+
+
+def shard_of(device: str, shards: int) -> int:
+    """Return the shard of a device: CRC-32 of its id modulo their number, the same in every version and process."""
+    return zlib.crc32(device.encode()) % shards
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The readings of one kind in a frame: `count` lines of COPY text, each ending in a newline."""
+
+    kind: int
+    count: int
+    rows: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Readings of many requests on their way to one writer.
+
+    `boot` names the life of the writer it is meant for: a frame that reaches the next life late is refused there,
+    because its sender has been told that the outcome is unknown. `number` is the sender's own count. `wait` asks for a
+    COMMITTED message. `received_ms` is Unix time.
+    """
+
+    boot: int
+    number: int
+    wait: bool
+    received_ms: int
+    parts: tuple[Part, ...]
+
+    def encode(self) -> bytes:
+        parts = [(part.kind, part.count, part.rows) for part in self.parts]
+        packed: bytes = msgpack.packb((FRAME, self.boot, self.number, self.wait, self.received_ms, parts))
+        return packed
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """One frame is durable: its sequence in the journal and, per kind, which of its lines were exact re-sends."""
+
+    number: int
+    seq: int
+    duplicates: dict[int, list[int]]
+
+
+def encode(*message: Any) -> bytes:
+    """Pack one of the small messages: its type, then its fields."""
+    packed: bytes = msgpack.packb(message)
+    return packed
+
+
+def encode_acks(boot: int, acks: list[Ack]) -> bytes:
+    return encode(ACKED, boot, [(ack.number, ack.seq, ack.duplicates or None) for ack in acks])
+
+
+def decode(body: bytes) -> list[Any]:
+    """Unpack a message to its type and fields. Raises FrameError for anything that is not a list with a type."""
+    try:
+        message = msgpack.unpackb(body, strict_map_key=False)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise FrameError(f"not msgpack: {error}") from None
+    if not isinstance(message, list) or not message or not isinstance(message[0], int):
+        raise FrameError("not a message")
+    return message
+
+
+def parse_frame(message: list[Any]) -> Frame:
+    """Make a frame of an unpacked message. Raises FrameError when its shape or its counts are wrong."""
+    try:
+        kind_of_message, boot, number, wait, received_ms, raw_parts = message
+        parts = tuple(Part(kind, count, rows) for kind, count, rows in raw_parts)
+        sound = (
+            kind_of_message == FRAME
+            and isinstance(boot, int)
+            and isinstance(number, int)
+            and isinstance(received_ms, int)
+            and all(_is_sound(part) for part in parts)
+        )
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise FrameError("not a frame")
+    return Frame(boot, number, bool(wait), received_ms, parts)
+
+
+def _is_sound(part: Part) -> bool:
+    return (
+        isinstance(part.kind, int)
+        and 0 <= part.kind < len(KINDS)
+        and isinstance(part.rows, bytes)
+        and part.count > 0
+        and part.rows.endswith(b"\n")
+        and part.rows.count(b"\n") == part.count
+    )
+
+
+def parse_acks(message: list[Any]) -> tuple[int, list[Ack]]:
+    """Return (boot, acks) of an ACKED message. Raises FrameError."""
+    try:
+        _, boot, raw = message
+        return boot, [Ack(number, seq, duplicates or {}) for number, seq, duplicates in raw]
+    except (TypeError, ValueError):
+        raise FrameError("not an acknowledgement") from None

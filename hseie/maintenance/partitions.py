@@ -1,0 +1,62 @@
+"""The day partitions: which are needed, and making them without standing in anybody's way."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from hseie import database
+from hseie.config import Config
+from hseie.database import Failure, statement
+from hseie.readings import KINDS
+
+# Readings of yesterday go on arriving after midnight.
+DAYS_BACK = 1
+
+
+@dataclass
+class Outcome:
+    """What one round made, and what it has to try again because somebody held a lock. Names are `meter 2026-02-08`."""
+
+    made: list[str] = field(default_factory=list)
+    postponed: list[str] = field(default_factory=list)
+
+
+def days_needed(now: datetime, ahead_days: int) -> list[date]:
+    """Return the UTC days that should have partitions at the aware moment `now`, the most urgent first.
+
+    Days further back are made on demand by the writers, when a late reading comes.
+    """
+    today = now.astimezone(UTC).date()
+    ahead = [today + timedelta(days=days) for days in range(ahead_days + 1)]
+    return ahead + [today - timedelta(days=days) for days in range(1, DAYS_BACK + 1)]
+
+
+async def open_connection(config: Config, postgres_url: str) -> Any:
+    """Open a connection that never waits long for a lock, so that it never makes others wait behind it.
+
+    Raises DatabaseUnavailableError.
+    """
+    connect_timeout_s = config.postgres.connect_timeout_ms / 1000
+    settings = {"lock_timeout": str(config.postgres.lock_timeout_ms)}
+    return await database.connect(postgres_url, "hseie maintenance", connect_timeout_s, settings)
+
+
+async def make_partitions(connection: Any, days: Iterable[date]) -> Outcome:
+    """Make what is missing, each partition in a transaction of its own, on a connection of `open_connection`.
+
+    Raises what PostgreSQL raises, except for locks it did not get: those days are in `postponed`.
+    """
+    outcome = Outcome()
+    for day in days:
+        for kind in KINDS:
+            try:
+                made = await connection.fetchval(statement("make_partition"), kind.name, day)
+            except database.PostgresError as error:
+                if database.classify(error) is not Failure.RETRY:
+                    raise
+                outcome.postponed.append(f"{kind.name} {day}")
+            else:
+                if made:
+                    outcome.made.append(f"{kind.name} {day}")
+    return outcome

@@ -1,0 +1,126 @@
+"""A node in the foreground: lock, ports, PostgreSQL, processes, and the way back.
+
+The order matters. The lock comes first, because everything after it (sockets, journals, the embedded server) takes
+over what it finds. PostgreSQL starts before the processes and stops after them.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+import uvloop
+
+from hseie import __version__, control, logs, topology
+from hseie.config import Config, masked
+from hseie.embedded import EmbeddedPostgres
+from hseie.errors import ExitCode
+from hseie.process import ProcessSpec
+from hseie.supervisor.lock import InstanceLock
+from hseie.supervisor.postgres import PostgresKeeper
+from hseie.supervisor.supervisor import Ending, Plan, Supervisor
+from hseie.web import ensure_port_free
+
+Look = Callable[[], control.Snapshot]
+
+
+def address(config: Config) -> str:
+    """Return the URL under which a program on this machine reaches the acceptors."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(config.http.host, config.http.host)  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{config.http.port}"
+
+
+def ready_line(config: Config) -> str:
+    """Return the line that tells the starter of a node that it is ready, and where."""
+    acceptors, shards = config.http.acceptors, config.writer.shards
+    return f"HSEIE ready: {address(config)} (data {config.node.data}, {acceptors} acceptors, {shards} writers)"
+
+
+def run_node(
+    config: Config,
+    on_ready: Callable[[Look], None],
+    companions: Sequence[ProcessSpec] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> Ending:
+    """Run a node until it is told to stop (SIGTERM, SIGINT) or fails; to be called in the main thread.
+
+    `companions` are processes that start after the node's own and stop before them. `on_ready` is called on the loop
+    once all processes are ready, with a function that returns the node's snapshot.
+
+    Raises HseieError where it cannot even begin: another node on the folder, a port taken, a folder it may not use.
+    """
+    logs.configure(config.log.level, config.log.format, "supervisor")
+    lock = InstanceLock.acquire(config.data_dir)
+    try:
+        for port in (config.http.port, config.analytics_port):
+            ensure_port_free(config.http.host, port)
+        control.prepare_run_dir(control.run_dir_of(config.data_dir))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(config, on_ready, companions, environ))
+    finally:
+        lock.release()
+
+
+async def _run(
+    config: Config, on_ready: Callable[[Look], None], companions: Sequence[ProcessSpec], environ: Mapping[str, str]
+) -> Ending:
+    return await _Node(config, on_ready, companions, environ).run()
+
+
+class _Node:
+    """The parts of a node and their lives: PostgreSQL around the supervisor, the supervisor around the processes."""
+
+    def __init__(
+        self,
+        config: Config,
+        on_ready: Callable[[Look], None],
+        companions: Sequence[ProcessSpec],
+        environ: Mapping[str, str],
+    ) -> None:
+        """To be made inside the running loop."""
+        self._config = config
+        self._companions = companions
+        self._keeper: PostgresKeeper | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger("hseie")
+        if not config.postgres.url:
+            server = EmbeddedPostgres(config.data_dir / "postgres", environ=environ, log=self._log)
+            self._keeper = PostgresKeeper(server, config.supervisor)
+        run_dir = control.run_dir_of(config.data_dir)
+        self._supervisor = Supervisor(
+            config, run_dir, self._prepare, lambda: on_ready(self._supervisor.snapshot), self._more_rows
+        )
+        self._supervisor.about = {
+            "data": str(config.data_dir),
+            "url": address(config),
+            "postgres": "embedded" if self._keeper else "external",
+            "postgres_url": masked(config.postgres.url),
+        }
+
+    async def run(self) -> Ending:
+        self._log.info("node_starting", version=__version__, data=str(self._config.data_dir), url=address(self._config))
+        try:
+            return await self._supervisor.run()
+        finally:
+            if self._keeping is not None:
+                self._keeping.cancel()
+            if self._keeper is not None:
+                await self._keeper.stop()
+
+    async def _prepare(self) -> Plan:
+        url = self._config.postgres.url
+        if self._keeper is not None:
+            url = await self._keeper.start()
+            self._keeping = asyncio.get_running_loop().create_task(self._keeper.keep(url, self._on_postgres_moved))
+            self._supervisor.about["postgres_url"] = masked(url)
+        plan = topology.plan(self._config, url)
+        return replace(plan, stages=[*plan.stages, *([self._companions] if self._companions else [])])
+
+    def _on_postgres_moved(self, url: str) -> None:
+        reason = f"the embedded PostgreSQL lost its port and now has {masked(url)}; start the node again"
+        self._supervisor.stop(ExitCode.UNAVAILABLE, reason)
+
+    def _more_rows(self) -> list[dict[str, Any]]:
+        return [self._keeper.row()] if self._keeper is not None else []

@@ -1,0 +1,362 @@
+"""Every route of the HTTP interface, declared once, and the OpenAPI 3.1 description made from it.
+
+Readings come from `readings.KINDS`, answers from `answers`, errors from `problems`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+import hseie
+from hseie import answers
+from hseie.config import Config
+from hseie.problems import CONTENT_TYPE, PROBLEMS, ErrorItem
+from hseie.readings import ID_PATTERN, KINDS, Field, Kind
+
+Schema = dict[str, Any]
+_REF = "#/components/schemas/{name}"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a query or a header."""
+
+    name: str
+    meaning: str
+    schema: Schema
+    place: Literal["query", "header"] = "query"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method on one path. `answers` is status to the schema of a JSON answer, or to a content type."""
+
+    method: Literal["get", "post"]
+    path: str
+    served_by: Literal["acceptor", "analytics"]
+    tag: str
+    summary: str
+    answers: dict[int, Schema | str]
+    problems: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    body: Schema | None = None
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": _REF.format(name=name)}
+
+
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_WINDOW = Parameter("window", "length up to now: minutes, hours or days, like 90m, 24h, 7d", {"type": "string"})
+_FROM = Parameter("from", "start, belongs to the range", _TIME)
+_TO = Parameter("to", "end, does not belong to the range", _TIME)
+_PREFER = Parameter(
+    "Prefer",
+    "RFC 7240: `respond-async` (202 once journaled) or `wait`, `wait=10` (201 once in PostgreSQL)",
+    {"type": "string"},
+    "header",
+)
+_HISTORY = (
+    _FROM,
+    _TO,
+    Parameter(
+        "resolution",
+        "readings as they came, or buckets: sums of energies; average, least and most of the rest",
+        {"type": "string", "enum": ["raw", "1m", "15m", "1h", "1d"], "default": "raw"},
+    ),
+    Parameter("order", "by time", {"type": "string", "enum": ["desc", "asc"], "default": "desc"}),
+    Parameter("limit", "most entries of a page", {"type": "integer", "minimum": 1, "maximum": 10000, "default": 1000}),
+    Parameter("cursor", "`next` of the page before, with otherwise the same parameters", {"type": "string"}),
+)
+_VERBOSE = Parameter(
+    "verbose", "list all checks, not only the failed ones", {"type": "boolean", "allowEmptyValue": True}
+)
+_INGEST_PROBLEMS = (
+    "bad_json",
+    "not_an_object",
+    "empty_batch",
+    "invalid_reading",
+    "all_rejected",
+    "bad_encoding",
+    "too_large",
+    "batch_too_large",
+    "unsupported_media_type",
+    "overloaded",
+    "writer_unavailable",
+    "journal_full",
+    "draining",
+    "ack_timeout",
+    "commit_timeout",
+)
+_QUERY_PROBLEMS = ("bad_parameter", "database_unavailable", "overloaded", "analytics_unavailable")
+
+
+def _kind_routes(kind: Kind) -> tuple[Route, ...]:
+    name = kind.name.capitalize()
+    one = {"oneOf": [_ref(f"{name}Accepted"), _ref("BatchAccepted")]}
+    return (
+        Route(
+            "post",
+            f"/v1/ingest/{kind.name}",
+            "acceptor",
+            "ingest",
+            f"Send one reading of a {kind.name}, or an array of them",
+            {201: one, 202: one, 207: _ref("BatchAccepted")},
+            _INGEST_PROBLEMS,
+            (_PREFER,),
+            {"oneOf": [_ref(f"{name}Reading"), {"type": "array", "minItems": 1, "items": _ref(f"{name}Reading")}]},
+        ),
+        Route(
+            "get",
+            f"/v1/ingest/{kind.name}/{{id}}/current",
+            "analytics",
+            "ingest",
+            f"The newest reading of a {kind.name}",
+            {200: _ref(f"{name}Current")},
+            ("unknown_device", *_QUERY_PROBLEMS[1:]),
+        ),
+        Route(
+            "get",
+            f"/v1/analytics/history/{kind.name}/{{id}}",
+            "analytics",
+            "analytics",
+            f"Readings of a {kind.name}, page by page; of rows with one timestamp the latest correction",
+            {200: _ref(f"{name}Page")},
+            ("unknown_device", *_QUERY_PROBLEMS),
+            _HISTORY,
+        ),
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    *(route for kind in KINDS for route in _kind_routes(kind)),
+    Route(
+        "get",
+        "/v1/ingest/queue/stats",
+        "analytics",
+        "ingest",
+        "Where the readings are: journal, flush, PostgreSQL, dead letters",
+        {200: _ref("QueueStats")},
+        ("database_unavailable", "overloaded", "not_ready", "analytics_unavailable"),
+    ),
+    Route(
+        "get",
+        "/v1/ingest/jobs/{jobId}",
+        "analytics",
+        "ingest",
+        "What became of a receipt",
+        {200: _ref("Job")},
+        (
+            "unknown_job",
+            "writer_unavailable",
+            "database_unavailable",
+            "overloaded",
+            "not_ready",
+            "analytics_unavailable",
+        ),
+    ),
+    Route(
+        "get",
+        "/v1/analytics/performance/{vehicleId}",
+        "analytics",
+        "analytics",
+        "Energy and efficiency of a vehicle and its meter, over 24 hours or the range asked for",
+        {200: _ref("Performance")},
+        ("unknown_device", *_QUERY_PROBLEMS),
+        (_WINDOW, _FROM, _TO),
+    ),
+    Route("get", "/v1/analytics/stats", "analytics", "analytics", "The fleet", {200: _ref("Fleet")}, _QUERY_PROBLEMS),
+    Route("get", "/health", "analytics", "operation", "How the node is, always with 200", {200: _ref("Health")}),
+    Route("get", "/livez", "analytics", "operation", "Whether the process serves", {200: "text/plain"}),
+    Route(
+        "get",
+        "/readyz",
+        "analytics",
+        "operation",
+        "Whether the node is fit: PostgreSQL, all shards, an acceptor, room in the journals",
+        {200: _ref("Readiness")},
+        ("not_ready", "bad_parameter", "analytics_unavailable"),
+        (_VERBOSE,),
+    ),
+    Route("get", "/api", "analytics", "operation", "This description as a page", {200: "text/html"}),
+    Route("get", "/api/openapi.json", "analytics", "operation", "This description", {200: {"type": "object"}}),
+)
+
+
+def document(config: Config) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document, with the limits of `config`."""
+    paths: dict[str, Any] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "HSEIE: High-Scale Energy Ingestion Engine",
+            "version": hseie.__version__,
+            "description": _description(config),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "tags": [
+            {"name": "ingest", "description": "readings in, and what became of them"},
+            {"name": "analytics", "description": "what the readings say"},
+            {"name": "operation", "description": "how the node is"},
+        ],
+        "paths": paths,
+        "components": {"schemas": _schemas(config)},
+    }
+
+
+def _description(config: Config) -> str:
+    past, future = config.ingest.past_max_days, config.ingest.future_max_s
+    return (
+        "Telemetry of smart meters (AC) and electric vehicles (DC). "
+        "An answer of 202 means that the readings are safe in the journal, of 201 that they are in PostgreSQL. "
+        "Only 429, 502, 503 and 504 may be retried, after the time in `Retry-After`; every other 4xx is final. "
+        f"Timestamps may be up to {future} s ahead and {past} days old; "
+        f"a batch holds up to {config.http.batch_readings_max} readings, "
+        f"a body up to {config.http.body_bytes_max} bytes after inflating (`Content-Encoding: gzip` is taken)."
+    )
+
+
+def _operation(route: Route) -> Schema:
+    path_parameters = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    operation: Schema = {
+        "operationId": _operation_id(route),
+        "tags": [route.tag],
+        "summary": route.summary,
+        "responses": {str(status): _answer(status, shape) for status, shape in route.answers.items()},
+    }
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in path_parameters
+    ]
+    for parameter in route.parameters:
+        schema = dict(parameter.schema)
+        extra = {"allowEmptyValue": True} if schema.pop("allowEmptyValue", False) else {}
+        parameters.append(
+            {"name": parameter.name, "in": parameter.place, "description": parameter.meaning, "schema": schema, **extra}
+        )
+    if parameters:
+        operation["parameters"] = parameters
+    if route.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
+    for status, codes in _by_status(route.problems).items():
+        operation["responses"][str(status)] = {
+            "description": " ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes),
+            "content": {CONTENT_TYPE: {"schema": _ref("Problem")}},
+            **({"headers": {"Retry-After": {"schema": {"type": "integer"}}}} if status == 503 else {}),
+        }
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = [word.strip("{}") for word in route.path.removeprefix("/v1").replace(".", "/").split("/") if word]
+    return "_".join([route.method, *words])
+
+
+def _answer(status: int, shape: Schema | str) -> Schema:
+    said = {200: "OK", 201: "Committed in PostgreSQL", 202: "Safe in the journal", 207: "Some readings were refused"}
+    if isinstance(shape, str):
+        return {"description": said[status], "content": {shape: {"schema": {"type": "string"}}}}
+    return {"description": said[status], "content": {"application/json": {"schema": shape}}}
+
+
+def _by_status(codes: tuple[str, ...]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for code in codes:
+        found.setdefault(PROBLEMS[code].status, []).append(code)
+    return dict(sorted(found.items()))
+
+
+def _schemas(config: Config) -> dict[str, Schema]:
+    _, made = msgspec.json.schema_components((*answers.SCHEMAS, ErrorItem), ref_template=_REF)
+    schemas: dict[str, Schema] = dict(made)
+    for kind in KINDS:
+        schemas |= _kind_schemas(kind)
+    schemas["QueueStats"] = _object(
+        {f"{kind.name}Queue": _ref("QueueCounts") for kind in KINDS},
+        optional={
+            "missingShards": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "description": "shards whose writer is away, so that what waits in their journals is not counted",
+            }
+        },
+    )
+    schemas["BatchAccepted"] = _object(
+        {
+            "accepted": {"type": "integer"},
+            "duplicates": {"type": "integer"},
+            "rejected": {"type": "integer"},
+            "mode": {"type": "string", "enum": ["queued", "direct"]},
+            "jobIds": {"type": "array", "items": {"type": "string"}},
+            "errors": {"type": "array", "items": _ref("ErrorItem")},
+        }
+    )
+    schemas["Problem"] = _object(
+        {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "code": {"type": "string", "enum": sorted(PROBLEMS)},
+            "detail": {"type": "string"},
+        },
+        optional={"errors": {"type": "array", "items": _ref("ErrorItem")}},
+    )
+    return dict(sorted(schemas.items()))
+
+
+def _kind_schemas(kind: Kind) -> dict[str, Schema]:
+    name = kind.name.capitalize()
+    identity: Schema = {"type": "string", "pattern": ID_PATTERN}
+    reading = {
+        kind.id_wire: identity,
+        **{field.wire: _field(field) for field in kind.fields},
+        "timestamp": {**_TIME, "description": "RFC 3339 with an offset"},
+    }
+    bucket = {
+        "timestamp": {**_TIME, "description": "start of the bucket"},
+        "readings": {"type": "integer"},
+        **{field.wire: _bucket_field(field) for field in kind.fields},
+    }
+    return {
+        f"{name}Reading": {**_object(reading), "additionalProperties": False},
+        f"{name}Bucket": _object(bucket),
+        f"{name}Current": _object({**reading, "updatedAt": {**_TIME, "description": "when it was stored"}}),
+        f"{name}Page": _object(
+            {
+                "readings": {"type": "array", "items": {"anyOf": [_ref(f"{name}Reading"), _ref(f"{name}Bucket")]}},
+                "next": {"type": ["string", "null"], "description": "cursor of the next page"},
+            }
+        ),
+        f"{name}Accepted": _object(
+            {
+                "success": {"const": True},
+                kind.id_wire: identity,
+                "timestamp": _TIME,
+                "mode": {"type": "string", "enum": ["queued", "direct"]},
+                "jobId": {"type": "string"},
+            }
+        ),
+    }
+
+
+def _field(field: Field) -> Schema:
+    most = "exclusiveMaximum" if field.maximum_excluded else "maximum"
+    return {
+        "type": "number",
+        "minimum": field.minimum,
+        most: field.maximum,
+        "description": f"{field.meaning}, in {field.unit}; kept with {field.scale} decimals",
+    }
+
+
+def _bucket_field(field: Field) -> Schema:
+    number: Schema = {"type": "number"}
+    if field.unit == "kWh":
+        return {**number, "description": "sum in kWh"}
+    return _object({"avg": number, "min": number, "max": number})
+
+
+def _object(members: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
+    return {"type": "object", "properties": {**members, **(optional or {})}, "required": list(members)}

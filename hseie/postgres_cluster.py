@@ -1,0 +1,142 @@
+"""The files of the embedded cluster: made so that a kill at any moment leaves a folder that starts the next time."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from hseie import postgres_identity, postgres_processes, postgres_settings
+from hseie.errors import EmbeddedPostgresError
+from hseie.postgres_binaries import Binaries, configure_options
+from hseie.postgres_identity import Standing
+
+ROLE = "hseie"
+INITDB_TIMEOUT_S = 300.0
+
+
+def major_version(cluster: Path) -> int | None:
+    """The version that made the cluster, None where there is none. EmbeddedPostgresError where it is something else."""
+    if not cluster.exists():
+        return None
+    try:
+        return int((cluster / "PG_VERSION").read_text(encoding="ascii").split(".")[0])
+    except (FileNotFoundError, ValueError):
+        raise EmbeddedPostgresError(
+            f"{cluster} is not a database cluster: it has no PG_VERSION. Restore it, or move it away and lose its data."
+        ) from None
+
+
+def create(folder: Path, binaries: Binaries, standing: Standing, environment: Mapping[str, str]) -> None:
+    """Makes `folder`/pgdata: initdb beside the final name, and a rename when all is on disk."""
+    for leftover in folder.glob("pgdata.new.*"):
+        postgres_processes.end_all(leftover, lambda _: None, patience_s=2.0)
+        shutil.rmtree(leftover, ignore_errors=True)
+    if not (folder / "password").exists():
+        replace(folder / "password", secrets.token_urlsafe(24))  # 192 bits, and nothing a url would have to escape
+    new = Path(tempfile.mkdtemp(prefix="pgdata.new.", dir=folder))
+    os.chown(new, *standing.identity.owner())
+    arguments = ["-U", ROLE, "-A", "scram-sha-256", "--pwfile=/proc/self/fd/0", "-E", "UTF8", "--data-checksums"]
+    # Byte order sorts fastest and never changes with the C library, which would corrupt indexes on text.
+    arguments.append("--no-locale")
+    # The password travels in a file without a name: one with a name may be out of reach for whom initdb runs as.
+    with standing.opened(new) as cluster, os.fdopen(os.memfd_create("password"), "wb") as password:
+        password.write((folder / "password").read_bytes())
+        password.flush()
+        result = subprocess.run(
+            postgres_identity.command(
+                standing.identity, [str(binaries.bindir / "initdb"), "-D", cluster.argument, *arguments]
+            ),
+            cwd="/",
+            stdin=password,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment,
+            pass_fds=cluster.descriptors,
+            start_new_session=True,
+            timeout=INITDB_TIMEOUT_S,
+            check=False,
+        )
+    if result.returncode != 0:
+        raise EmbeddedPostgresError(
+            f"initdb failed in {new} (exit {result.returncode}): {result.stdout}{result.stderr}".strip()
+        )
+    main = (new / "postgresql.conf").read_text(encoding="utf-8")
+    replace(new / "postgresql.conf", f"{main}\ninclude_if_exists = 'hseie.conf'\n", standing.identity.owner())
+    new.rename(folder / "pgdata")
+    sync_folder(folder)
+
+
+def hand_over(cluster: Path, standing: Standing) -> None:
+    """Gives the cluster to whom it runs as now: somebody else after a move into a container without namespaces."""
+    uid, gid = standing.identity.owner()
+    found = cluster.stat().st_uid
+    if found == uid:
+        return
+    if os.geteuid() != 0:
+        raise EmbeddedPostgresError(
+            f"{cluster} belongs to user id {found}. Start HSEIE as that user, or choose another --data."
+        )
+    # The top comes last: a kill in the middle leaves a cluster that is handed over again.
+    for folder, _, files in os.walk(cluster, topdown=False):
+        for name in (*files, ""):
+            os.chown(Path(folder, name), uid, gid, follow_symlinks=False)
+
+
+def configure(cluster: Path, binaries: Binaries, standing: Standing, settings: Mapping[str, str]) -> None:
+    """Writes settings (`settings` over the derived) and access rules: those of a newer HSEIE reach old clusters."""
+    machine = postgres_settings.this_machine(cluster)
+    chosen = postgres_settings.for_ingest(machine, configure_options(binaries)) | dict(settings)
+    replace(cluster / "hseie.conf", postgres_settings.configuration_file(chosen), standing.identity.owner())
+    replace(cluster / "pg_hba.conf", postgres_settings.HBA, standing.identity.owner())
+
+
+def forget_foreign_pid(cluster: Path) -> None:
+    """Removes a postmaster.pid whose pid another program has by now. Call it when no PostgreSQL is left on the cluster.
+
+    PostgreSQL clears up after a dead predecessor itself, but refuses where that pid lives, whoever it is; and in
+    containers the same few pids come again at every start.
+    """
+    pid_file = cluster / "postmaster.pid"
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        pid = int(pid_file.read_text(encoding="utf-8", errors="replace").split("\n")[0])
+        if Path(f"/proc/{pid}").exists():
+            pid_file.unlink()
+
+
+def reported_state(cluster: Path, pid: int) -> str:
+    """What the postmaster with that pid says of itself in line 8 of its pid file, as pg_ctl reads it; "" at first."""
+    try:
+        lines = (cluster / "postmaster.pid").read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return ""
+    return lines[7].strip() if len(lines) > 7 and lines[0].strip() == str(pid) else ""
+
+
+def replace(path: Path, text: str, owner: tuple[int, int] | None = None) -> None:
+    """Writes a file so that it has either its old or its new text after a crash; only its owner may read it."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    # Not through a link: the folder may belong to the user the server runs as, while we are root.
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        if owner is not None:
+            os.fchown(file.fileno(), *owner)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,111 @@
+"""`hseie status`: the processes of a running node, what is wrong with them, and what to do."""
+
+import asyncio
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+import orjson
+
+from hseie.config import Config
+from hseie.control import Snapshot, ask_snapshot, run_dir_of
+from hseie.errors import ExitCode
+from hseie.tables import print_table
+
+ASK_TIMEOUT_S = 3.0
+
+# What a writer's `database` figure says, and what to do about it.
+_DATABASE = {
+    "away": "PostgreSQL does not answer; readings wait in the journal. Start PostgreSQL, or look at postgres.url",
+    "schema": "the tables are missing or not as expected; readings wait in the journal. Run `hseie migrate`",
+    "refusing": "PostgreSQL refuses too many rows; readings wait in the journal. The log names the reason",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, where, and what an operator can do."""
+
+    process: str
+    text: str
+
+
+def find_problems(snapshot: Snapshot) -> list[Problem]:
+    """Return what keeps the node from being ready, in the order of its processes."""
+    found = []
+    for row in snapshot["processes"]:
+        name, stats = row["name"], row["stats"]
+        if row["state"] in ("down", "given_up"):
+            last = row["last_exit"]
+            ended = last["text"] if last else "not started yet"
+            again = (
+                "is not started again" if row["state"] == "given_up" else "is started again by itself; look at its log"
+            )
+            found.append(Problem(name, f"down ({ended}); {again}"))
+        elif row["state"] != "ready":
+            found.append(Problem(name, row["state"]))
+        if advice := _DATABASE.get(stats.get("database", "")):
+            found.append(Problem(name, advice))
+        if stats.get("journal") == "full":
+            advice = "the journal is full: devices get 503. Bring PostgreSQL back, or raise writer.journal_bytes_max"
+            found.append(Problem(name, advice))
+        if trouble := stats.get("trouble"):
+            found.append(Problem(name, str(trouble).replace("_", " ")))
+    if not found and snapshot["node"]["state"] != "ready":
+        found.append(Problem("node", snapshot["node"]["state"]))
+    return found
+
+
+def show_status(config: Config, *, as_json: bool) -> ExitCode:
+    """Print the status. Raises NotReachableError when no node answers."""
+    snapshot = asyncio.run(ask_snapshot(run_dir_of(config.data_dir), ASK_TIMEOUT_S))
+    problems = find_problems(snapshot)
+    if as_json:
+        document = {**snapshot, "ready": not problems, "problems": [asdict(problem) for problem in problems]}
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+    else:
+        _print(snapshot, problems)
+    return ExitCode.FAILURE if problems else ExitCode.OK
+
+
+def _print(snapshot: Snapshot, problems: list[Problem]) -> None:
+    node = snapshot["node"]
+    click.echo(f"HSEIE {node['version']}, pid {node['pid']}: {node['state']}, {node['url']}, data {node['data']}")
+    click.echo(f"PostgreSQL: {node['postgres']} {node['postgres_url']}")
+    columns = ("process", "state", "pid", "restarts", "uptime", "memory", "cpu", "figures")
+    rows = [_cells(row) for row in snapshot["processes"]]
+    print_table(columns, rows, right=("pid", "restarts", "uptime", "memory", "cpu"))
+    for problem in problems:
+        click.echo(f"! {problem.process}: {problem.text}")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["name"],
+        row["state"],
+        str(row["pid"] or "-"),
+        str(row["restarts"]),
+        duration(row["uptime_s"]),
+        f"{row['rss_bytes'] / 1e6:.0f} MB" if row["rss_bytes"] else "-",
+        f"{row['cpu_s']:.1f} s" if row["cpu_s"] else "-",
+        figures(row["stats"]),
+    )
+
+
+def figures(stats: dict[str, Any]) -> str:
+    """Return a process's own figures in a few words: per kind the readings that wait, then its plain figures."""
+    parts = [
+        f"{kind} {counts['waiting'] + counts['active']} in flight of {counts['received']}"
+        for kind, counts in stats.get("kinds", {}).items()
+    ]
+    shown = ("requests", "readings", "in_flight", "database", "journal", "journal_bytes", "rounds", "p99_ms")
+    parts += [f"{name.replace('_', ' ')} {stats[name]}" for name in shown if name in stats]
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time in its largest unit."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,67 @@
+"""Which processes a configuration asks for, and in which order they start and stop. The only importer of the roles.
+
+Start: one-shot steps (migrations, journals of another number of shards), then writers, then analytics and maintenance,
+then acceptors, so that whoever takes readings finds somebody to give them to. Stop: the acceptors first.
+"""
+
+import hseie.acceptor.service
+import hseie.analytics.service
+import hseie.maintenance.migrate
+import hseie.maintenance.service
+import hseie.writer.reshard
+import hseie.writer.service
+from hseie.config import Config
+from hseie.process import ProcessSpec
+from hseie.supervisor.supervisor import Plan
+
+STOP_ORDER = ("acceptor", "writer", "analytics", "maintenance")
+
+
+def plan(config: Config, postgres_url: str) -> Plan:
+    """Return the processes of a node. Looks into the journal folder for journals of another number of shards."""
+    journals = config.data_dir / "journal"
+    stale = bool(hseie.writer.reshard.stale_journals(journals, config.writer.shards))
+    stages = [
+        *once(config, postgres_url, stale_journals=stale),
+        writers(config, postgres_url),
+        [analytics(postgres_url), maintenance(postgres_url)],
+        acceptors(config),
+    ]
+    return Plan(stages, STOP_ORDER)
+
+
+def migrates(config: Config) -> bool:
+    """Tell whether a start applies the migrations: to the embedded server on its own, elsewhere only when told to."""
+    return config.postgres.migrate == "always" or (config.postgres.migrate == "auto" and not config.postgres.url)
+
+
+def once(config: Config, postgres_url: str, *, stale_journals: bool) -> list[list[ProcessSpec]]:
+    """Return the steps before the first writer, a stage each. Without any, a node starts with PostgreSQL away too."""
+    stages = []
+    if migrates(config):
+        migrate = hseie.maintenance.migrate.serve
+        stages.append([ProcessSpec("migrate", "migrate", migrate, (postgres_url,), once=True)])
+    if stale_journals:
+        reshard = hseie.writer.reshard.serve
+        stages.append([ProcessSpec("reshard", "reshard", reshard, (postgres_url,), once=True)])
+    return stages
+
+
+def writers(config: Config, postgres_url: str) -> list[ProcessSpec]:
+    serve = hseie.writer.service.serve
+    return [
+        ProcessSpec(f"writer-{shard}", "writer", serve, (postgres_url, shard)) for shard in range(config.writer.shards)
+    ]
+
+
+def acceptors(config: Config) -> list[ProcessSpec]:
+    serve = hseie.acceptor.service.serve
+    return [ProcessSpec(f"acceptor-{number}", "acceptor", serve, (number,)) for number in range(config.http.acceptors)]
+
+
+def analytics(postgres_url: str) -> ProcessSpec:
+    return ProcessSpec("analytics", "analytics", hseie.analytics.service.serve, (postgres_url,))
+
+
+def maintenance(postgres_url: str) -> ProcessSpec:
+    return ProcessSpec("maintenance", "maintenance", hseie.maintenance.service.serve, (postgres_url,))

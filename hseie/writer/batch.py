@@ -1,0 +1,77 @@
+"""What one flush carries: the lines of some frames in order, the newest line of each device, and their counts."""
+
+from dataclasses import dataclass, field
+
+from hseie.frames import Part, decode, parse_frame
+from hseie.readings import KINDS
+from hseie.writer.journal import Entry
+from hseie.writer.state import StateMap
+
+
+def split_lines(rows: bytes) -> list[bytes]:
+    """Return the lines of COPY text without their newlines."""
+    lines = rows.split(b"\n")
+    lines.pop()
+    return lines
+
+
+@dataclass(slots=True)
+class KindBatch:
+    """The readings of one kind: COPY text in pieces, the line of each changed device, counts of readings."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    changed: dict[bytes, bytes] = field(default_factory=dict)
+    received: int = 0
+    duplicates: int = 0
+
+    def lines(self) -> list[bytes]:
+        """All lines in order of arrival."""
+        return split_lines(b"".join(self.pieces))
+
+    def changed_rows(self) -> bytes:
+        """The changed lines sorted by device: transactions that lock in the same order cannot deadlock."""
+        return b"\n".join([self.changed[device] for device in sorted(self.changed)]) + b"\n"
+
+
+class Batch:
+    """Frames up to `last_seq`, ready for PostgreSQL."""
+
+    def __init__(self) -> None:
+        self.kinds = [KindBatch() for _ in KINDS]
+        self.last_seq = 0
+        self.readings = 0
+        self.bytes = 0
+
+    def add(
+        self, seq: int, parts: list[tuple[Part, list[bytes]]], marked: dict[int, list[int]], state: StateMap
+    ) -> None:
+        """Append the frame `seq`: each part with its lines, `marked` the exact re-sends to leave out, by kind."""
+        self.last_seq = seq
+        for part, lines in parts:
+            kind = self.kinds[part.kind]
+            kind.received += part.count
+            self.readings += part.count
+            rows = part.rows
+            if duplicates := marked.get(part.kind):
+                kind.duplicates += len(duplicates)
+                left_out = set(duplicates)
+                lines = [line for index, line in enumerate(lines) if index not in left_out]
+                rows = b"".join([line + b"\n" for line in lines])
+            if rows:
+                kind.pieces.append(rows)
+                self.bytes += len(rows)
+                state.offer(part.kind, lines, kind.changed)
+
+    def add_entry(self, seq: int, entry: Entry, state: StateMap) -> None:
+        """Append a frame that was read back from the journal."""
+        parts = parse_frame(decode(entry.body)).parts
+        self.add(seq, [(part, split_lines(part.rows)) for part in parts], entry.duplicates, state)
+
+    def days(self) -> list[tuple[int, str]]:
+        """Return the (kind number, UTC day as YYYY-MM-DD) pairs whose partitions this batch needs."""
+        found = {
+            (number, line.split(b"\t", 2)[1][:10].decode())
+            for number, kind in enumerate(self.kinds)
+            for line in kind.lines()
+        }
+        return sorted(found)

@@ -1,0 +1,162 @@
+"""Takes frames from the acceptors, journals them in groups, and acknowledges what is durable.
+
+While one group is synced the next one gathers, so the slower the disk the larger the groups: one sync is in flight, and
+a frame waits for two at most. An acknowledgement is sent after the sync and before anything else is done with a frame.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hseie.errors import FrameError
+from hseie.frames import (
+    COMMITTED,
+    DRAINING,
+    FRAME,
+    HELLO,
+    JOURNAL_FULL,
+    REFUSED,
+    STALE_BOOT,
+    WELCOME,
+    Ack,
+    Part,
+    decode,
+    encode,
+    encode_acks,
+    parse_frame,
+)
+from hseie.readings import KINDS
+from hseie.writer.batch import split_lines
+from hseie.writer.dedupe import DedupeWindow
+from hseie.writer.journal import Entry, Journal
+from hseie.writer.pending import Pending
+
+Send = Callable[[bytes, bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A frame between its arrival and its sync."""
+
+    peer: bytes
+    number: int
+    wait: bool
+    parts: list[tuple[Part, list[bytes]]]
+    entry: Entry
+
+
+class Intake:
+    """One shard's entrance. `boot` names this life of the writer."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        dedupe: DedupeWindow,
+        pending: Pending,
+        journal_bytes_max: int,
+        on_arrival: Callable[[bool], None],
+    ) -> None:
+        self.boot = secrets.randbits(53)
+        self.received = [0 for _ in KINDS]
+        self.duplicates = [0 for _ in KINDS]
+        self.frames = 0
+        self.frames_refused = 0
+        self.send: Send = lambda peer, body: False  # the socket needs `on_message` first
+        self._journal = journal
+        self._dedupe = dedupe
+        self._pending = pending
+        self._journal_bytes_max = journal_bytes_max
+        self._on_arrival = on_arrival
+        self._gathering: list[_Arrival] = []
+        self._gathering_bytes = 0
+        self._next_seq = journal.last_seq + 1
+        self._waiters: deque[tuple[int, bytes]] = deque()
+        self._wake = asyncio.Event()
+        self._draining = False
+
+    @property
+    def is_full(self) -> bool:
+        return self._journal.bytes + self._gathering_bytes > self._journal_bytes_max
+
+    def on_message(self, peer: bytes, body: bytes) -> None:
+        """Take a message of an acceptor. Raises FrameError for anything else."""
+        message = decode(body)
+        if message[0] == FRAME:
+            self._take(peer, body, message)
+        elif message[0] == HELLO:
+            identity = self._journal.identity
+            self.send(peer, encode(WELCOME, self.boot, identity.shard, identity.shards))
+        else:
+            raise FrameError(f"unknown message type {message[0]}")
+
+    def _take(self, peer: bytes, body: bytes, message: list[Any]) -> None:
+        frame = parse_frame(message)
+        reason = self._reason_to_refuse(frame.boot)
+        if reason is not None:
+            self.frames_refused += 1
+            self.send(peer, encode(REFUSED, self.boot, frame.number, reason))
+            return
+        self._dedupe.turn(self._next_seq, time.monotonic())
+        self._next_seq += 1
+        parts = [(part, split_lines(part.rows)) for part in frame.parts]
+        marked = {}
+        for part, lines in parts:
+            self.received[part.kind] += part.count
+            if duplicates := self._dedupe.check(part.kind, lines):
+                self.duplicates[part.kind] += len(duplicates)
+                marked[part.kind] = duplicates
+        entry = Entry(body, {part.kind: part.count for part in frame.parts}, marked)
+        self._gathering.append(_Arrival(peer, frame.number, frame.wait, parts, entry))
+        self._gathering_bytes += len(body)
+        self._wake.set()
+
+    def _reason_to_refuse(self, boot: int) -> str | None:
+        if boot != self.boot:
+            return STALE_BOOT
+        if self._draining:
+            return DRAINING
+        return JOURNAL_FULL if self.is_full else None
+
+    async def run(self) -> None:
+        """Journal and acknowledge until drained. Raises JournalError: nothing of that group was acknowledged."""
+        while True:
+            if self._gathering:
+                await self._journal_group()
+            elif self._draining:
+                return
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def drain(self) -> None:
+        """Take no more frames and let `run` end after the last group."""
+        self._draining = True
+        self._wake.set()
+
+    async def _journal_group(self) -> None:
+        group, self._gathering = self._gathering, []
+        first = await self._journal.append([arrival.entry for arrival in group])
+        self._gathering_bytes -= sum(len(arrival.entry.body) for arrival in group)
+        self.frames += len(group)
+        acks: dict[bytes, list[Ack]] = {}
+        for seq, arrival in enumerate(group, start=first):
+            acks.setdefault(arrival.peer, []).append(Ack(arrival.number, seq, arrival.entry.duplicates))
+        for peer, some in acks.items():
+            self.send(peer, encode_acks(self.boot, some))  # an acceptor that is gone needs no answer
+        for seq, arrival in enumerate(group, start=first):
+            self._pending.add(seq, arrival.parts, arrival.entry.duplicates)
+            if arrival.wait:
+                self._waiters.append((seq, arrival.peer))
+        self._on_arrival(any(arrival.wait for arrival in group))
+
+    def committed(self, seq: int) -> None:
+        """Tell those who wait that everything up to frame `seq` is in PostgreSQL."""
+        peers = set()
+        while self._waiters and self._waiters[0][0] <= seq:
+            peers.add(self._waiters.popleft()[1])
+        for peer in peers:
+            self.send(peer, encode(COMMITTED, self.boot, seq))

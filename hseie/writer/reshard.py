@@ -1,0 +1,60 @@
+"""After the number of shards was changed: brings the journals of the former shards into PostgreSQL.
+
+Runs once at start, before the new writers take readings, so that a device's later readings cannot overtake its
+earlier ones. The drained files stay for the dedupe window (the new writers look into them) and are then removed.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+from hseie.config import Config
+from hseie.process import Child
+from hseie.writer.committer import Committer
+from hseie.writer.journal import Journal
+from hseie.writer.pending import Pending
+from hseie.writer.state import StateMap
+
+
+def stale_journals(folder: Path, shards: int) -> list[Path]:
+    """Return the journals in `folder` that belong to another number of shards than `shards`."""
+    return sorted(
+        path for path in folder.glob("shard-*-of-*.sqlite") if not path.name.endswith(f"-of-{shards:04d}.sqlite")
+    )
+
+
+def is_expired(drained_at: str, now: float, window_s: float) -> bool:
+    """Tell whether a drained journal is past every use. Times are Unix seconds; empty: not drained.
+
+    The window may have been started anew just before the change, hence twice its length.
+    """
+    return bool(drained_at) and now - float(drained_at) > 2 * window_s
+
+
+async def serve(child: Child, config: Config, postgres_url: str) -> None:
+    """Drain every journal of a former number of shards; wait for PostgreSQL as long as that takes."""
+    child.ready()
+    for path in stale_journals(config.data_dir / "journal", config.writer.shards):
+        shard, shards = (int(part) for part in path.stem.removeprefix("shard-").split("-of-"))
+        journal = await Journal.open(path, shard, shards)
+        drained_at = (await journal.facts()).get("drained_at", "")
+        if not drained_at:
+            pending = Pending(journal, StateMap(config.writer.state_devices_max), config.writer.pending_bytes_max)
+            committer = Committer(journal, pending, config, postgres_url, child.log, lambda seq: None)
+            child.log.info("draining_journal", file=path.name, why="the number of shards was changed")
+            running = asyncio.ensure_future(committer.run(until_empty=True))
+            stopping = asyncio.ensure_future(child.stopping.wait())
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if child.stopping.is_set():
+                committer.drain()
+            stopping.cancel()
+            await running
+            if child.stopping.is_set():
+                return
+            await journal.note("drained_at", str(time.time()))
+            child.log.info("journal_drained", file=path.name, committed_seq=committer.committed_seq)
+        await journal.close()
+        if is_expired(drained_at, time.time(), config.ingest.dedupe_window_s):
+            for file in (path, *path.parent.glob(path.name + "-*")):
+                file.unlink()
+            child.log.info("journal_removed", file=path.name)

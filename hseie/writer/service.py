@@ -1,0 +1,139 @@
+"""The writer process of one shard: wires intake, journal, pending frames and committer, and nothing else."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from hseie.bus import Router, ipc_endpoint
+from hseie.config import Config
+from hseie.frames import decode, parse_frame, shard_of
+from hseie.process import Child
+from hseie.readings import KINDS
+from hseie.writer.batch import split_lines
+from hseie.writer.committer import Committer
+from hseie.writer.dedupe import DedupeWindow
+from hseie.writer.intake import Intake
+from hseie.writer.journal import Journal, journal_path
+from hseie.writer.pending import Pending
+from hseie.writer.reshard import stale_journals
+from hseie.writer.state import StateMap
+
+_READ_BYTES = 1 << 20
+_PRUNE_EVERY_S = 2.0
+
+
+async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> None:
+    """Be the writer of `shard` until told to stop. Raises JournalError and FencedError, which end the process."""
+    folder = config.data_dir / "journal"
+    journal = await Journal.open(journal_path(folder, shard, config.writer.shards), shard, config.writer.shards)
+    await journal.note("drained_at", "")  # in use again, if it was left behind by a former number of shards
+    ingest = config.ingest
+    dedupe = DedupeWindow(ingest.dedupe_window_s, ingest.dedupe_readings_max, time.monotonic())
+    await _rebuild_window(dedupe, journal)
+    await _borrow_windows(dedupe, folder, shard, config.writer.shards)
+
+    pending = Pending(journal, StateMap(config.writer.state_devices_max), config.writer.pending_bytes_max)
+    await pending.restart_after(journal.oldest_seq - 1)  # until the checkpoint tells more exactly
+    committer = Committer(journal, pending, config, postgres_url, child.log, lambda seq: intake.committed(seq))
+    intake = Intake(journal, dedupe, pending, config.writer.journal_bytes_max, committer.arrived)
+    router = Router(
+        ipc_endpoint(child.run_dir, child.name), intake.on_message, message_bytes_max=4 * ingest.frame_bytes_max
+    )
+    intake.send = router.send
+    child.report = lambda: _report(shard, journal, dedupe, pending, committer, intake, router)
+    child.log.info("writer_ready", shard=shard, last_seq=journal.last_seq, remembered=len(dedupe))
+    child.ready()
+    try:
+        await _run(child, journal, dedupe, intake, committer)
+    finally:
+        router.close()
+        await journal.close()
+
+
+async def _run(child: Child, journal: Journal, dedupe: DedupeWindow, intake: Intake, committer: Committer) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        taking = tasks.create_task(intake.run())
+        tasks.create_task(committer.run())
+        pruning = tasks.create_task(_prune(journal, dedupe, committer))
+        await child.stopping.wait()
+        # First nothing more comes in, then what came is flushed: the last group is acknowledged before that.
+        intake.drain()
+        await taking
+        committer.drain()
+        pruning.cancel()
+
+
+async def _rebuild_window(dedupe: DedupeWindow, journal: Journal) -> None:
+    """Remember all lines that the journal still holds: it keeps frames for as long as the window needs them."""
+    dedupe.turn(journal.oldest_seq, time.monotonic())
+    async for kind, lines in _lines(journal):
+        dedupe.remember(kind, lines)
+
+
+async def _borrow_windows(dedupe: DedupeWindow, folder: Path, shard: int, shards: int) -> None:
+    """Remember this shard's lines of journals that another number of shards left behind."""
+    for path in stale_journals(folder, shards):
+        other_shard, other_shards = (int(part) for part in path.stem.removeprefix("shard-").split("-of-"))
+        other = await Journal.open(path, other_shard, other_shards)
+        try:
+            async for kind, lines in _lines(other):
+                mine = [line for line in lines if shard_of(line.split(b"\t", 1)[0].decode(), shards) == shard]
+                dedupe.remember(kind, mine)
+        finally:
+            await other.close()
+
+
+async def _lines(journal: Journal) -> Any:
+    position = journal.oldest_seq - 1
+    while entries := await journal.read(position, journal.last_seq, _READ_BYTES):
+        position += len(entries)
+        for entry in entries:
+            for part in parse_frame(decode(entry.body)).parts:
+                yield part.kind, split_lines(part.rows)
+
+
+async def _prune(journal: Journal, dedupe: DedupeWindow, committer: Committer) -> None:
+    """Remove from the journal what is committed and outside the dedupe window."""
+    while True:
+        await asyncio.sleep(_PRUNE_EVERY_S)
+        needed = dedupe.first_seq
+        up_to = committer.committed_seq if needed is None else min(committer.committed_seq, needed - 1)
+        if up_to >= journal.oldest_seq:
+            await journal.prune(up_to)
+
+
+def _report(
+    shard: int,
+    journal: Journal,
+    dedupe: DedupeWindow,
+    pending: Pending,
+    committer: Committer,
+    intake: Intake,
+    router: Router,
+) -> dict[str, Any]:
+    """What a heartbeat tells of this writer."""
+    return {
+        "shard": shard,
+        "journal_seq": journal.last_seq,
+        "journal_bytes": journal.bytes,
+        "journal": "full" if intake.is_full else "ok",
+        "committed_seq": committer.committed_seq,
+        "epoch": committer.epoch,
+        "database": committer.database,
+        "flushes": committer.flushes,
+        "frames": intake.frames,
+        "frames_refused": intake.frames_refused,
+        "messages_refused": router.refused,
+        "dead_lettered": committer.dead_lettered,
+        "dedupe_readings": len(dedupe),
+        "kinds": {
+            kind.name: {
+                "waiting": pending.waiting[kind.number],
+                "active": committer.active[kind.number],
+                "received": intake.received[kind.number],
+                "duplicates": intake.duplicates[kind.number],
+            }
+            for kind in KINDS
+        },
+    }

@@ -1,0 +1,1 @@
+INSERT INTO frame (seq, body, readings, duplicates, crc) VALUES (?, ?, ?, ?, ?)

@@ -1,0 +1,1 @@
+SELECT seq, length(body) FROM frame WHERE seq <= ? ORDER BY seq LIMIT ?

@@ -1,0 +1,184 @@
+"""The shared HTTP server: answers in the project's form, limits that are really in force, start and stop."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+
+from hseie import problems
+from hseie import web as hseie_web
+from hseie.errors import ConfigError, PortTakenError
+from hseie.web import Server, ensure_port_free, new_app, problem, start_server
+
+HOST = "127.0.0.1"
+
+
+async def _ok(request: web.Request) -> web.Response:
+    return hseie_web.json_answer({"ok": True})
+
+
+async def _broken(request: web.Request) -> web.Response:
+    raise ValueError("the secret inside")
+
+
+async def _slow(request: web.Request) -> web.Response:
+    await asyncio.sleep(0.3)
+    return hseie_web.json_answer({"slow": True})
+
+
+async def _endless(request: web.Request) -> web.Response:
+    await asyncio.sleep(60)
+    return web.Response()
+
+
+async def _take(request: web.Request) -> web.Response:
+    return web.Response(body=str(len(await request.read())).encode())
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    app = new_app(body_bytes_max=1000)
+    app.router.add_get("/ok", _ok)
+    app.router.add_get("/broken", _broken)
+    app.router.add_get("/slow", _slow)
+    app.router.add_get("/endless", _endless)
+    app.router.add_post("/take", _take)
+    running = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0)
+    yield running
+    await running.stop(0.1)
+
+
+def _url(server: Server, path: str) -> str:
+    return f"http://{HOST}:{server.port}{path}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("POST", "/ok", 405, "method_not_allowed"),
+        ("GET", "/broken", 500, "internal"),
+        ("POST", "/take", 413, "too_large"),
+    ],
+)
+async def test_every_error_is_a_problem(server: Server, method: str, path: str, status: int, code: str) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, _url(server, path), data=b"x" * 1001 if method == "POST" else None) as answer,
+    ):
+        text = await answer.text()
+        assert answer.status == status
+        assert answer.headers["Content-Type"] == problems.CONTENT_TYPE
+        assert orjson.loads(text)["code"] == code
+        assert "secret" not in text
+        if status == 405:
+            assert answer.headers["Allow"] == "GET, HEAD"
+
+
+async def test_answers_are_json(server: Server) -> None:
+    async with aiohttp.ClientSession() as session, session.get(_url(server, "/ok")) as answer:
+        assert answer.headers["Content-Type"] == "application/json"
+        assert await answer.json() == {"ok": True}
+
+
+def test_problem_carries_the_retry_rule() -> None:
+    assert problem("overloaded").headers["Retry-After"] == "1"
+    assert "Retry-After" not in problem("bad_json").headers
+    with pytest.raises(KeyError):
+        problem("never_declared")
+
+
+async def test_a_long_head_is_refused(server: Server) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.get(_url(server, "/ok"), headers={"X-Long": "x" * 9000}) as answer:
+            assert answer.status == 400
+        many = {f"X-{number}": "1" for number in range(80)}
+        async with session.get(_url(server, "/ok"), headers=many) as answer:
+            assert answer.status == 400
+
+
+async def test_idle_connections_are_closed_after_keepalive() -> None:
+    app = new_app(1000)
+    app.router.add_get("/ok", _ok)
+    server = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=0.2)
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    writer.write(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await reader.read(10_000)).startswith(b"HTTP/1.1 200")
+    assert server.connections == 1
+    async with asyncio.timeout(3):
+        assert await reader.read() == b""
+    writer.close()
+    await server.stop(1.0)
+
+
+async def test_stop_finishes_what_runs_and_closes_what_idles(server: Server) -> None:
+    idle_reader, idle_writer = await asyncio.open_connection(HOST, server.port)
+    idle_writer.write(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
+    await idle_reader.read(10_000)
+    async with aiohttp.ClientSession() as session:
+        running = asyncio.create_task(session.get(_url(server, "/slow")))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        await server.stop(5.0)
+        assert time.monotonic() - began < 2.0
+        assert await (await running).json() == {"slow": True}
+    assert await idle_reader.read() == b""
+    idle_writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(HOST, server.port)
+
+
+async def test_stop_does_not_wait_for_ever(server: Server) -> None:
+    async with aiohttp.ClientSession() as session:
+        running = asyncio.create_task(session.get(_url(server, "/endless")))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        await server.stop(0.2)
+        assert time.monotonic() - began < 2.0
+        with pytest.raises(aiohttp.ClientError):
+            await running
+
+
+async def test_a_taken_port_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTakenError, match=str(port)):
+            await start_server(new_app(1000), HOST, port, reuse_port=False, keepalive_s=5.0)
+        with pytest.raises(PortTakenError, match=str(port)):
+            ensure_port_free(HOST, port)
+    ensure_port_free(HOST, port)
+
+
+async def test_sharing_a_port_with_another_node_is_seen_beforehand() -> None:
+    first = await start_server(new_app(1000), HOST, 0, reuse_port=True, keepalive_s=5.0)
+    second = await start_server(new_app(1000), HOST, first.port, reuse_port=True, keepalive_s=5.0)
+    with pytest.raises(PortTakenError):
+        ensure_port_free(HOST, first.port)
+    await first.stop(1.0)
+    await second.stop(1.0)
+    ensure_port_free(HOST, first.port)
+
+
+async def test_an_address_of_another_machine_is_a_mistake_in_the_configuration() -> None:
+    with pytest.raises(ConfigError):
+        await start_server(new_app(1000), "192.0.2.1", 0, reuse_port=False, keepalive_s=5.0)
+    with pytest.raises(ConfigError):
+        ensure_port_free("192.0.2.1", 3000)
+
+
+async def test_a_limit_aiohttp_does_not_take_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = web.AppRunner
+
+    def misspelt(app: web.Application, **limits: object) -> web.AppRunner:
+        return genuine(app, **{**limits, "keep_alive_timeout": limits["keepalive_timeout"]})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(web, "AppRunner", misspelt)
+    with pytest.raises(RuntimeError, match="keepalive_timeout"):
+        await start_server(new_app(1000), HOST, 0, reuse_port=False, keepalive_s=5.0)

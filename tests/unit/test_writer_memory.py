@@ -1,0 +1,151 @@
+"""What a writer keeps in memory, held against simple models: the state map and the dedupe window."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hseie.frames import Part
+from hseie.writer.batch import Batch, split_lines
+from hseie.writer.dedupe import DedupeWindow
+from hseie.writer.state import StateMap
+
+devices = st.sampled_from([b"A", b"B", b"C"])
+times = st.sampled_from(
+    [b"2026-01-01T00:00:00", b"2026-01-01T00:00:00.5", b"2026-01-01T00:00:01", b"2026-01-02T00:00:00"]
+)
+readings = st.lists(st.tuples(devices, times, st.integers(0, 3)), max_size=30)
+
+
+def _line(device: bytes, time: bytes, value: int) -> bytes:
+    return b"\t".join((device, time, str(value).encode()))
+
+
+@given(st.lists(readings, max_size=5), st.sampled_from([1, 1000]))
+def test_the_state_map_keeps_the_newest_and_of_equal_times_the_later(batches: list, devices_max: int) -> None:
+    state = StateMap(devices_max)
+    current: dict[bytes, tuple[bytes, bytes]] = {}  # what the current table holds, with its own guard
+    model: dict[bytes, tuple[bytes, bytes]] = {}
+    for batch in batches:
+        changed: dict[bytes, bytes] = {}
+        for device, time, value in batch:
+            line = _line(device, time, value)
+            state.offer(0, [line], changed)
+            if device not in model or time >= model[device][0]:
+                model[device] = (time, line)
+        for device, line in changed.items():
+            time = line.split(b"\t")[1]
+            if device not in current or time >= current[device][0]:
+                current[device] = (time, line)
+        assert current == model
+
+
+def test_the_state_map_does_not_outgrow_its_limit() -> None:
+    state = StateMap(devices_max=10)
+    for number in range(1000):
+        state.offer(0, [_line(str(number).encode(), b"t", 0)], {})
+    assert len(state) <= 11
+
+
+def test_a_late_reading_changes_nothing() -> None:
+    state, changed = StateMap(100), {}
+    state.offer(0, [_line(b"A", b"2026-01-02", 1), _line(b"A", b"2026-01-01", 2)], changed)
+    assert changed == {b"A": _line(b"A", b"2026-01-02", 1)}
+
+
+def test_kinds_do_not_share_devices() -> None:
+    state, meters, vehicles = StateMap(100), {}, {}
+    state.offer(0, [_line(b"A", b"2026-01-02", 1)], meters)
+    state.offer(1, [_line(b"A", b"2026-01-01", 2)], vehicles)
+    assert vehicles
+
+
+lines = st.lists(st.sampled_from([b"a", b"b", b"c", b"d", b"e"]), min_size=1, max_size=6)
+
+
+@given(st.lists(lines, max_size=8))
+def test_inside_the_window_a_line_is_new_once(frames: list[list[bytes]]) -> None:
+    window = DedupeWindow(window_s=60, readings_max=1000, now=0)
+    seen: set[bytes] = set()
+    for seq, frame in enumerate(frames):
+        window.turn(seq, now=1)
+        expected = []
+        for index, line in enumerate(frame):
+            if line in seen:
+                expected.append(index)
+            seen.add(line)
+        assert window.check(0, frame) == expected
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), lines), min_size=1, max_size=20))
+def test_a_line_is_remembered_for_the_window_and_the_journal_keeps_what_that_needs(frames: list) -> None:
+    window = DedupeWindow(window_s=60, readings_max=1000, now=0)
+    now, arrivals = 0.0, []
+    for seq, (pause, frame) in enumerate(frames):
+        now += pause
+        window.turn(seq, now)
+        duplicates = window.check(0, frame)
+        young = {line for at, _, some in arrivals if now - at < 60 for line in some}
+        for index, line in enumerate(frame):
+            if line in young:
+                assert index in duplicates
+        new = [line for index, line in enumerate(frame) if index not in duplicates]
+        arrivals.append((now, seq, new))  # the window counts from the reading that was stored
+        # What a restart rebuilds: the frames from first_seq on.
+        rebuilt = {line for _, at_seq, some in arrivals if at_seq >= window.first_seq for line in some}
+        assert young <= rebuilt
+
+
+def test_the_window_forgets_after_twice_its_length() -> None:
+    window = DedupeWindow(window_s=60, readings_max=1000, now=0)
+    for seq, now in enumerate((0, 61, 122, 183)):
+        window.turn(seq, now)
+        assert window.check(0, [b"line-of-the-start"] if now in (0, 183) else [str(now).encode()]) == []
+
+
+def test_the_window_does_not_outgrow_its_limit() -> None:
+    window = DedupeWindow(window_s=1e9, readings_max=1000, now=0)
+    for seq in range(200):
+        window.turn(seq, now=0)
+        window.check(0, [f"{seq}-{index}".encode() for index in range(100)])
+    assert len(window) <= 1000 + 100
+    assert window.first_seq >= 180
+
+
+def test_turned_off_nothing_is_a_duplicate_and_nothing_is_kept() -> None:
+    window = DedupeWindow(window_s=0, readings_max=1000, now=0)
+    window.turn(1, 0)
+    assert window.check(0, [b"a", b"a"]) == []
+    window.remember(0, [b"a"])
+    assert len(window) == 0
+    assert window.first_seq is None
+
+
+def test_kinds_do_not_share_a_window() -> None:
+    window = DedupeWindow(window_s=60, readings_max=1000, now=0)
+    assert window.check(0, [b"a"]) == []
+    assert window.check(1, [b"a"]) == []
+
+
+def test_lines_from_a_journal_are_known() -> None:
+    window = DedupeWindow(window_s=60, readings_max=1000, now=0)
+    window.turn(5, now=0)
+    window.remember(0, [b"a"])
+    assert window.check(0, [b"a", b"b"]) == [0]
+    assert window.first_seq == 5
+
+
+def test_a_batch_leaves_out_re_sends_and_counts_them() -> None:
+    batch, state = Batch(), StateMap(100)
+    rows = b"B\t2026-01-02T00:00:00\t1\nA\t2026-01-01T00:00:00\t2\nB\t2026-01-02T00:00:00\t1\n"
+    batch.add(7, [(Part(0, 3, rows), split_lines(rows))], {0: [2]}, state)
+    kind = batch.kinds[0]
+    assert (batch.last_seq, kind.received, kind.duplicates) == (7, 3, 1)
+    assert b"".join(kind.pieces) == b"B\t2026-01-02T00:00:00\t1\nA\t2026-01-01T00:00:00\t2\n"
+    assert kind.changed_rows() == b"A\t2026-01-01T00:00:00\t2\nB\t2026-01-02T00:00:00\t1\n"  # sorted by device
+    assert batch.days() == [(0, "2026-01-01"), (0, "2026-01-02")]
+
+
+def test_a_frame_of_re_sends_only_moves_the_sequence() -> None:
+    batch = Batch()
+    rows = b"B\t2026-01-02T00:00:00\t1\n"
+    batch.add(8, [(Part(0, 1, rows), split_lines(rows))], {0: [0]}, StateMap(100))
+    assert (batch.last_seq, batch.readings, batch.kinds[0].pieces, batch.kinds[0].changed) == (8, 1, [], {})

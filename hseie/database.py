@@ -17,7 +17,16 @@ Connection = asyncpg.Connection
 Pool = asyncpg.Pool
 Record = Mapping[str, Any]
 PostgresError = asyncpg.PostgresError
-InterfaceError = asyncpg.InterfaceError
+
+# What work with a connection may raise. InternalClientError is what asyncpg says when a backend dies between two steps.
+DATABASE_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    DatabaseUnavailableError,
+)
 
 T = TypeVar("T")
 
@@ -54,9 +63,7 @@ def classify(error: BaseException) -> Failure:
             return Failure.REFUSED
         # 28: wrong password or not allowed; 3D: no such database. Both may be an operator's work in progress.
         return Failure.UNAVAILABLE if state[:2] in ("28", "3D") else Failure.SCHEMA
-    if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | DatabaseUnavailableError):
-        return Failure.UNAVAILABLE
-    return Failure.SCHEMA
+    return Failure.UNAVAILABLE if isinstance(error, DATABASE_ERRORS) else Failure.SCHEMA
 
 
 @functools.cache
@@ -86,7 +93,7 @@ async def connect(url: str, name: str, timeout_s: float, settings: Mapping[str, 
     options = {"application_name": name, "timezone": "UTC", **(settings or {})}
     try:
         return await asyncpg.connect(url, timeout=timeout_s, server_settings=options)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         raise DatabaseUnavailableError(f"no connection to PostgreSQL: {error or 'timed out'}") from error
 
 
@@ -128,5 +135,5 @@ async def close(connection: Any, timeout_s: float = 2.0) -> None:
     try:
         async with asyncio.timeout(timeout_s):
             await connection.close(timeout=timeout_s)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except DATABASE_ERRORS:
         connection.terminate()

@@ -5,6 +5,7 @@ and knows the node by its address only.
 """
 
 import asyncio
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ def run_demo(loaded: Loaded, devices: int) -> ExitCode:
     if loaded.origins["log.level"] == "default":
         config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, level="warning"))
     fleet = ProcessSpec("simulator", "simulator", serve_fleet, (address(config), devices))
-    click.echo("Starting a node; the first start takes some seconds more, to make a database.")
+    new = not (config.postgres.url or (config.data_dir / "postgres").exists())
+    click.echo("Making a database and starting a node ..." if new else "Starting a node ...")
     display = _Display(config, devices)
     try:
         ending = run_node(config, display.begin, [fleet])
@@ -132,8 +134,12 @@ class _Display:
             after = totals(snapshot, time.monotonic())
             text = line(rates(before, after), snapshot)
             before = after
-            # \x1b[K: the rest of a longer line before
-            click.echo(f"\r{text}\x1b[K" if terminal else text, nl=not terminal)
+            if terminal:
+                # A wrapped line could not be rewritten; \x1b[K clears what a longer one before has left.
+                width = shutil.get_terminal_size().columns - 1
+                click.echo(f"\r{text[:width]}\x1b[K", nl=False)
+            else:
+                click.echo(text)
 
 
 def line(found: dict[str, str], snapshot: Snapshot) -> str:

@@ -93,7 +93,7 @@ class EmbeddedPostgres:
     def start(self, timeout_s: float = 600.0, on_wait: Callable[[str], None] | None = None) -> str:
         """Makes the cluster if there is none, starts it and answers its url once it takes connections.
 
-        Recovery after a crash takes as long as it takes: we give up after `timeout_s` without any sign of progress.
+        Recovery after a crash is waited for as long as the server lives; anything else for `timeout_s` seconds.
         `on_wait` hears about once a second what is being waited for; an exception out of it ends the wait and the
         server. Raises EmbeddedPostgresError with the end of the server's log.
         """
@@ -198,20 +198,19 @@ class EmbeddedPostgres:
     def _wait_until_ready(
         self, process: subprocess.Popen[bytes], timeout_s: float, notify: Callable[[str], None]
     ) -> bool:
-        """False when the server ended instead. In recovery it writes a line every few seconds: only silence counts."""
-        last_sign, seen = time.monotonic(), ("", 0)
+        """False when the server ended instead. Once it has said that it recovers, nothing but its end ends the wait."""
+        deadline = time.monotonic() + timeout_s
+        recovering = False
         while process.poll() is None:
             if postgres_cluster.reported_state(self._cluster, process.pid) == "ready":
                 return True
-            if (position := self._server_log.position()) != seen:
-                last_sign, seen = time.monotonic(), position
             tail = self._server_log.tail()
-            if time.monotonic() - last_sign > timeout_s:
+            recovering = recovering or "database system was interrupted" in tail or "automatic recovery" in tail
+            if not recovering and time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
-                    f"PostgreSQL made no progress for {timeout_s:.0f} s and was stopped. The end of its log:\n{tail}"
+                    f"PostgreSQL was not ready after {timeout_s:.0f} s and was stopped. The end of its log:\n{tail}"
                 )
-            state = "recovering" if "interrupted" in tail or "redo" in tail else "starting"
-            notify(f"{state}: {tail.rpartition(chr(10))[2]}")
+            notify(f"{'recovering' if recovering else 'starting'}: {tail.rpartition(chr(10))[2]}")
             time.sleep(POLL_S)
         return False
 

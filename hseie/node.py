@@ -6,6 +6,7 @@ over what it finds. PostgreSQL starts before the processes and stops after them.
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from hseie.errors import ExitCode
 from hseie.process import ProcessSpec
 from hseie.supervisor.lock import InstanceLock
 from hseie.supervisor.postgres import PostgresKeeper
-from hseie.supervisor.supervisor import Ending, Plan, Supervisor
+from hseie.supervisor.supervisor import STOP_SIGNALS, Ending, Plan, Supervisor
 from hseie.web import ensure_port_free
 
 Look = Callable[[], control.Snapshot]
@@ -51,6 +52,8 @@ def run_node(
 
     Raises HseieError where it cannot even begin: another node on the folder, a port taken, a folder it may not use.
     """
+    # Held back until the supervisor can answer them, and again once it has: a node that is told to stop exits with 0.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     logs.configure(config.log.level, config.log.format, "supervisor")
     lock = InstanceLock.acquire(config.data_dir)
     try:
@@ -108,12 +111,14 @@ class _Node:
                 self._keeping.cancel()
             if self._keeper is not None:
                 await self._keeper.stop()
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
     async def _prepare(self) -> Plan:
         url = self._config.postgres.url
         if self._keeper is not None:
             url = await self._keeper.start()
             self._keeping = asyncio.get_running_loop().create_task(self._keeper.keep(url, self._on_postgres_moved))
+            self._keeping.add_done_callback(self._on_keeping_end)
             self._supervisor.about["postgres_url"] = masked(url)
         plan = topology.plan(self._config, url)
         return replace(plan, stages=[*plan.stages, *([self._companions] if self._companions else [])])
@@ -121,6 +126,11 @@ class _Node:
     def _on_postgres_moved(self, url: str) -> None:
         reason = f"the embedded PostgreSQL lost its port and now has {masked(url)}; start the node again"
         self._supervisor.stop(ExitCode.UNAVAILABLE, reason)
+
+    def _on_keeping_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("keeping_postgres_crashed", exc_info=error)
+            self._supervisor.stop(ExitCode.FAILURE, f"nobody looks after PostgreSQL any more: {error}")
 
     def _more_rows(self) -> list[dict[str, Any]]:
         return [self._keeper.row()] if self._keeper is not None else []

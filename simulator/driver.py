@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from random import Random
 from time import monotonic, time
 
 from simulator.answers import Verdict, read_answer
+from simulator.fleet import rfc3339
 from simulator.http1 import Answer, Connection, NotSentError, Target, UnansweredError, request_head
 from simulator.ledger import Ledger, line
 from simulator.posts import ROUTES, Post
@@ -171,8 +171,7 @@ class Driver:
     def _book(self, post: Post, status: int | None, verdict: Verdict, attempts: int) -> None:
         self.tally.finished(post, verdict)
         if self.ledger is not None:
-            at = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self.ledger.write(line(post, status, verdict, attempts, at))
+            self.ledger.write(line(post, status, verdict, attempts, rfc3339(int(time() * 1000))))
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, or until the run is stopped."""

@@ -38,10 +38,12 @@ def figures(tally: Tally, rate: float) -> dict[str, str]:
 
 
 def _board(shown: dict[str, str], elapsed_s: float) -> Table:
-    table = Table(title=f"simulator, {elapsed_s:.0f} s", title_justify="left", box=None, pad_edge=False)
-    for name in shown:
-        table.add_column(name, justify="right")
-    table.add_row(*shown.values())
+    # Two columns, not ten: these fit any terminal.
+    table = Table(title=f"Simulator, {elapsed_s:.0f} s", title_justify="left", show_header=False, box=None)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in shown.items():
+        table.add_row(name, value)
     return table
 
 

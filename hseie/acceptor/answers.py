@@ -43,17 +43,18 @@ def wire_time(canonical: str) -> str:
     return f"{seconds}.{fraction.ljust(3, '0')}Z"
 
 
-def answer_one(kind: Kind, parsed: Parsed, receipt: Receipt, stored: bool) -> tuple[int, bytes]:
-    """Return status and body for one accepted reading."""
-    return (201 if stored else 202), orjson.dumps(
-        {
-            "success": True,
-            kind.id_wire: parsed.device,
-            "timestamp": wire_time(parsed.time),
-            "mode": "direct" if stored else "queued",
-            "jobId": receipt.job_id,
-        }
-    )
+def answer_one(kind: Kind, parsed: Parsed, receipt: Receipt, duplicate: bool, stored: bool) -> tuple[int, bytes]:
+    """Return status and body for one accepted reading; an exact re-send says so and is a success all the same."""
+    document = {
+        "success": True,
+        kind.id_wire: parsed.device,
+        "timestamp": wire_time(parsed.time),
+        "mode": "direct" if stored else "queued",
+        "jobId": receipt.job_id,
+    }
+    if duplicate:
+        document["duplicate"] = True
+    return (201 if stored else 202), orjson.dumps(document)
 
 
 def answer_batch(parsed: Parsed, receipts: Sequence[Receipt], duplicates: int, stored: bool) -> tuple[int, bytes]:

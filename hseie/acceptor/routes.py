@@ -105,7 +105,7 @@ class IngestRoutes:
         if parsed.is_batch:
             status, body = answer_batch(parsed, receipts, duplicates, stored)
         else:
-            status, body = answer_one(kind, parsed, receipts[0], stored)
+            status, body = answer_one(kind, parsed, receipts[0], bool(duplicates), stored)
         response = web.Response(body=body, status=status, content_type="application/json")
         # A wait that was not long enough is not confirmed: the answer is then the 202 of the journal.
         if preference.applied and preference.wait == stored:

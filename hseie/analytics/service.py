@@ -94,7 +94,7 @@ async def _not_now(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except BadParameterError as error:
-        return http.problem("bad_parameter", errors=error.errors)
+        return http.problem("bad_parameter", f"{len(error.errors)} wrong; see errors.", error.errors)
     except DatabaseUnavailableError:
         return http.problem("database_unavailable", "PostgreSQL did not answer in time.")
     except TooManyQueriesError:

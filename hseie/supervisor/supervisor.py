@@ -23,6 +23,8 @@ from hseie.process import ProcessSpec
 from hseie.supervisor import policy
 from hseie.supervisor.member import Member
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 # After SIGKILL only the kernel is between a process and its end.
 _KILLED_GONE_S = 5.0
 
@@ -81,8 +83,10 @@ class Supervisor:
     async def run(self) -> Ending:
         """Run until a signal or a failure ends the node; returns after the drain."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)  # until the loop closes: a second one is harmless
+        # Whoever starts us may have held them back until now; children would inherit that.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         self._router = Router(
             ipc_endpoint(self._run_dir, control.CONTROL), self._on_message, message_bytes_max=control.MESSAGE_BYTES_MAX
         )
@@ -97,8 +101,6 @@ class Supervisor:
             for member in self._members.values():
                 member.kill("the node has ended")
             self._router.close()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
         return self._ending
 
     def stop(self, exit_code: ExitCode = ExitCode.OK, reason: str = "") -> None:
@@ -140,7 +142,6 @@ class Supervisor:
                 self._go(self._keep(member))
             await self._until_settled(members)
         await self._until_settled(list(self._members.values()))
-        self._members = {name: member for name, member in self._members.items() if not member.done}
         self._state = "ready"
         self._was_ready = True
         self._log.info("node_ready", processes=len(self._members), took_s=round(time.monotonic() - began, 3))
@@ -168,6 +169,7 @@ class Supervisor:
         text = member.last_exit.text if member.last_exit else ""
         if judgement.verdict is policy.Verdict.DONE:
             member.done = True
+            del self._members[member.spec.name]  # nothing to watch, stop or show any more
             self._wake()
             return False
         if judgement.verdict is policy.Verdict.STOP_NODE:

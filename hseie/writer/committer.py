@@ -13,8 +13,8 @@ from typing import Any
 
 from hseie import database
 from hseie.config import Config
-from hseie.database import Failure, classify, statement
-from hseie.errors import DatabaseUnavailableError, FencedError
+from hseie.database import DATABASE_ERRORS, Failure, classify, statement
+from hseie.errors import FencedError
 from hseie.readings import KINDS
 from hseie.writer.batch import Batch
 from hseie.writer.flush import Ownership, TooManyRefusedError, flush, flush_apart, prepare
@@ -94,13 +94,7 @@ class Committer:
             while True:
                 try:
                     await self._step(until_empty)
-                except FencedError:
-                    raise
-                except (OSError, TimeoutError, DatabaseUnavailableError, TooManyRefusedError) as error:
-                    await self._recover(error)
-                except Exception as error:
-                    if not _is_of_the_database(error):
-                        raise
+                except (*DATABASE_ERRORS, TooManyRefusedError) as error:
                     await self._recover(error)
                 finished = self._batch is None and not self._pending.readings and not self._pending.behind
                 if (until_empty or self._draining) and finished and self._owner is not None:
@@ -300,9 +294,7 @@ class Committer:
                 )
                 if made:
                     self._log.info("partition_made", kind=KINDS[number].name, day=day, why="readings of that day came")
-        except Exception as error:
-            if not _is_of_the_database(error):
-                raise
+        except DATABASE_ERRORS as error:
             if classify(error) is Failure.UNAVAILABLE:
                 await self._disconnect()
             await asyncio.sleep(0.1)
@@ -311,7 +303,3 @@ class Committer:
         connection, self._connection = self._connection, None
         if connection is not None:
             await database.close(connection)
-
-
-def _is_of_the_database(error: BaseException) -> bool:
-    return isinstance(error, database.PostgresError | database.InterfaceError | OSError | TimeoutError)

@@ -85,8 +85,11 @@ async def failing_later(child: Child, config: Any, events: str, flag: str) -> No
 async def once(child: Child, config: Any, events: str, work_s: float = 0.1) -> None:
     """Does a thing and ends."""
     note(events, child.name, "start")
-    await asyncio.sleep(work_s)
-    note(events, child.name, "done")
+    try:
+        async with asyncio.timeout(work_s):
+            await child.stopping.wait()
+    except TimeoutError:
+        note(events, child.name, "done")
 
 
 async def asking(child: Child, config: Any, events: str) -> None:

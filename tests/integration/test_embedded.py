@@ -26,6 +26,7 @@ NAMED = next(entry for entry in pwd.getpwall() if entry.pw_uid != 0 and entry.pw
 UNNAMED = next(uid for uid in range(5000, 60000) if uid not in {entry.pw_uid for entry in pwd.getpwall()})
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 Make = Callable[..., EmbeddedPostgres]
+SlowServer = Callable[[str], tuple[EmbeddedPostgres, subprocess.Popen[bytes]]]
 
 
 def build(origin: str) -> Binaries:
@@ -226,7 +227,10 @@ def test_it_dies_with_its_parent(binaries: Binaries, tmp_path: Path, way: str) -
     finally:
         supervisor.kill()
         supervisor.communicate()
-    wait_until(lambda: not processes(tmp_path / "postgres"), timeout_s=10.0)
+    try:
+        wait_until(lambda: not processes(tmp_path / "postgres"), timeout_s=10.0)
+    finally:
+        postgres_processes.end_all(tmp_path / "postgres" / "pgdata", lambda _: None)
     log = "".join(path.read_text() for path in (tmp_path / "postgres" / "pgdata" / "log").iterdir())
     assert "database system is shut down" in log  # in order, not by a crash
 
@@ -376,23 +380,38 @@ def test_a_cluster_is_opened_by_the_version_that_made_it(tmp_path: Path) -> None
         other.stop()
 
 
-def test_recovery_is_waited_for_as_long_as_the_log_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = EmbeddedPostgres(tmp_path)
+@pytest.fixture
+def slow_server(tmp_path: Path) -> Iterator[SlowServer]:
+    """Plays a server that says one thing, keeps silent for a second, and is ready."""
     (tmp_path / "pgdata" / "log").mkdir(parents=True)
     (tmp_path / "startup.log").touch()
-    # A server that recovers for 1.5 s and says so five times a second, without ever being ready.
-    line = "LOG:  redo in progress, elapsed time"
-    script = f"for i in 1 2 3 4 5 6 7; do echo '{line}' >> pgdata/log/postgresql-1.log; sleep 0.2; done; sleep 60"
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(line: str) -> tuple[EmbeddedPostgres, subprocess.Popen[bytes]]:
+        say = f"echo '{line}' > log/postgresql-1.log; sleep 1"
+        ready = "printf '%s\\n' $$ 2 3 4 5 6 7 'ready   ' > postmaster.pid"
+        command = ["sh", "-c", f"{say}; {ready}; sleep 60"]
+        running.append(subprocess.Popen(command, cwd=tmp_path / "pgdata", process_group=0))
+        return EmbeddedPostgres(tmp_path), running[-1]
+
+    yield start
+    for process in running:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_recovery_is_waited_for_as_long_as_the_server_lives(slow_server: SlowServer) -> None:
+    line = "LOG:  database system was not properly shut down; automatic recovery in progress"
+    server, process = slow_server(line)
     said: list[str] = []
-    with subprocess.Popen(["sh", "-c", script], cwd=tmp_path, process_group=0) as process:
-        started = time.monotonic()
-        try:
-            with pytest.raises(EmbeddedPostgresError, match=r"(?s)no progress for 0 s.*redo in progress"):
-                server._wait_until_ready(process, 0.4, said.append)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert time.monotonic() - started > 1.4
+    assert server._wait_until_ready(process, 0.3, said.append)
     assert said[-1] == f"recovering: {line}"
+
+
+def test_anything_else_is_not(slow_server: SlowServer) -> None:
+    server, process = slow_server("LOG:  starting PostgreSQL")
+    with pytest.raises(EmbeddedPostgresError, match=r"(?s)not ready after 0 s.*LOG:  starting PostgreSQL"):
+        server._wait_until_ready(process, 0.3, lambda _: None)
 
 
 @contextlib.contextmanager

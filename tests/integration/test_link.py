@@ -1,0 +1,261 @@
+"""Acceptor and writer over real sockets: shared frames, acknowledgements, lost writers, limits."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from hseie.acceptor.collector import Receipt, Ticket, WriterLink
+from hseie.bus import Dealer, Router, ipc_endpoint
+from hseie.frames import HELLO, Frame, Part, encode
+from hseie.writer.dedupe import DedupeWindow
+from hseie.writer.intake import Intake
+from hseie.writer.journal import Journal
+from hseie.writer.pending import Pending
+from hseie.writer.state import StateMap
+
+ROW = "A\t2026-11-20T12:00:00\t1.0000\t230.00\n"
+MESSAGE_BYTES_MAX = 1 << 24
+
+
+@pytest.fixture
+def run_dir() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="hseie-"))  # pytest's own folders are too long for sockets
+    yield folder
+    shutil.rmtree(folder)
+
+
+class Writer:
+    """The entrance of a shard, without PostgreSQL."""
+
+    def __init__(self, run_dir: Path, **limits: int) -> None:
+        self._run_dir = run_dir
+        self._journal_bytes_max = limits.get("journal_bytes_max", 1 << 30)
+
+    async def start(self) -> "Writer":
+        self.stopped = False
+        self.journal = await Journal.open(self._run_dir / "journal.sqlite", 0, 1)
+        dedupe = DedupeWindow(60, 1000, time.monotonic())
+        self.pending = Pending(self.journal, StateMap(100), 1 << 20)
+        self.intake = Intake(self.journal, dedupe, self.pending, self._journal_bytes_max, lambda urgent: None)
+        self.router = Router(
+            ipc_endpoint(self._run_dir, "writer-0"), self.intake.on_message, message_bytes_max=MESSAGE_BYTES_MAX
+        )
+        self.intake.send = self.router.send
+        self.task = asyncio.ensure_future(self.intake.run())
+        return self
+
+    async def stop(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.intake.drain()
+            await asyncio.wait({self.task})
+            self.router.close()
+            await self.journal.close()
+
+
+class Acceptor:
+    """One link with its socket, swept as the service does."""
+
+    def __init__(
+        self, run_dir: Path, in_flight: int = 8, waiting_bytes: int = 1 << 20, ack_timeout_s: float = 30
+    ) -> None:
+        self.link = WriterLink(0, in_flight, waiting_bytes, ack_timeout_s)
+        self.socket = Dealer(
+            ipc_endpoint(run_dir, "writer-0"), self.link.on_message, message_bytes_max=MESSAGE_BYTES_MAX
+        )
+        self.link.send = self.socket.send
+        self.task = asyncio.ensure_future(self._sweep())
+
+    async def _sweep(self) -> None:
+        while True:
+            self.link.sweep(time.monotonic(), silence_max_s=30)
+            await asyncio.sleep(0.02)
+
+    async def heard(self) -> None:
+        async with asyncio.timeout(10):
+            while self.link.boot is None:
+                await asyncio.sleep(0.01)
+
+    async def post(self, *rows: str, wait: bool = False) -> Receipt | str:
+        ticket = self.link.add(0, list(rows), wait)
+        return ticket if isinstance(ticket, str) else await asyncio.wait_for(ticket.frame.outcome, 10)
+
+    def close(self) -> None:
+        self.task.cancel()
+        self.socket.close()
+
+
+@pytest.fixture
+async def writer(run_dir: Path) -> AsyncIterator[Writer]:
+    writer = await Writer(run_dir).start()
+    yield writer
+    await writer.stop()
+
+
+@pytest.fixture
+async def acceptor(run_dir: Path, writer: Writer) -> AsyncIterator[Acceptor]:
+    acceptor = Acceptor(run_dir)
+    await acceptor.heard()
+    yield acceptor
+    acceptor.close()
+
+
+async def test_what_is_acknowledged_is_in_the_journal(writer: Writer, acceptor: Acceptor) -> None:
+    receipt = await acceptor.post(ROW)
+    assert isinstance(receipt, Receipt)
+    assert writer.journal.last_seq == receipt.seq
+    [entry] = await writer.journal.read(receipt.seq - 1, receipt.seq, 1 << 20)
+    assert ROW.encode() in entry.body
+    assert writer.pending.waiting == [1, 0]
+
+
+async def test_requests_of_one_turn_share_a_frame(writer: Writer, acceptor: Acceptor) -> None:
+    rows = [ROW.replace("A", f"M{number}") for number in range(50)]
+    receipts = await asyncio.gather(*(acceptor.post(row) for row in rows))
+    assert len({receipt.seq for receipt in receipts}) == 1
+    assert writer.intake.frames == 1
+
+
+async def test_frames_beyond_the_limit_wait_and_grow(run_dir: Path, writer: Writer) -> None:
+    acceptor = Acceptor(run_dir, in_flight=1)
+    await acceptor.heard()
+    posts = []
+    for number in range(30):
+        posts.append(asyncio.ensure_future(acceptor.post(ROW.replace("A", f"M{number}"))))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert acceptor.link.frames_in_flight <= 1
+    receipts = await asyncio.gather(*posts)
+    acceptor.close()
+    assert all(isinstance(receipt, Receipt) for receipt in receipts)
+    assert len({receipt.seq for receipt in receipts}) < 30
+
+
+async def test_bytes_that_wait_have_a_limit(run_dir: Path) -> None:
+    acceptor = Acceptor(run_dir, waiting_bytes=3 * len(ROW))
+    acceptor.link.boot = 1  # a writer that takes nothing
+    acceptor.link.send = lambda body: False
+    assert [isinstance(acceptor.link.add(0, [ROW], False), Ticket) for _ in range(4)] == [True, True, True, False]
+    assert acceptor.link.add(0, [ROW], False) == "overloaded"
+    acceptor.close()
+
+
+async def test_re_sends_are_told_to_the_request_they_came_with(acceptor: Acceptor) -> None:
+    other = ROW.replace("A", "B")
+    await acceptor.post(ROW)
+    first, second = acceptor.link.add(0, [other], False), acceptor.link.add(0, [ROW, other], False)
+    receipt = await first.frame.outcome
+    assert receipt.duplicates_between(0, first.start, first.start + first.count) == 0
+    assert receipt.duplicates_between(0, second.start, second.start + second.count) == 2
+
+
+async def test_an_unreachable_writer_is_said_at_once(run_dir: Path) -> None:
+    acceptor = Acceptor(run_dir)
+    assert await acceptor.post(ROW) == "writer_unavailable"
+    acceptor.close()
+
+
+async def test_a_full_journal_refuses_and_keeps_what_it_acknowledged(run_dir: Path) -> None:
+    writer = await Writer(run_dir, journal_bytes_max=200).start()
+    acceptor = Acceptor(run_dir)
+    await acceptor.heard()
+    outcomes = [await acceptor.post(ROW.replace("A", f"M{number}")) for number in range(10)]
+    kept = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
+    assert 0 < len(kept) < 10
+    assert outcomes[-1] == "journal_full"
+    assert writer.journal.last_seq == kept[-1].seq
+    acceptor.close()
+    await writer.stop()
+
+
+async def test_a_draining_writer_refuses(writer: Writer, acceptor: Acceptor) -> None:
+    writer.intake.drain()
+    assert await acceptor.post(ROW) == "draining"
+
+
+async def test_a_new_life_of_the_writer_is_noticed_and_served(
+    run_dir: Path, writer: Writer, acceptor: Acceptor
+) -> None:
+    first = await acceptor.post(ROW)
+    boot = acceptor.link.boot
+    await writer.stop()
+    again = await Writer(run_dir).start()
+    async with asyncio.timeout(10):
+        while acceptor.link.boot == boot:
+            await asyncio.sleep(0.01)
+    second = await acceptor.post(ROW.replace("A", "B"))
+    assert second.seq > first.seq
+    await again.stop()
+
+
+async def test_a_frame_for_a_former_life_is_not_taken(run_dir: Path, writer: Writer, acceptor: Acceptor) -> None:
+    acceptor.link.boot = 12345  # what it would still believe right after a restart
+    acceptor.link.sweep = lambda now, silence_max_s: None
+    last = writer.journal.last_seq
+    assert await acceptor.post(ROW) == "writer_unavailable"
+    assert writer.journal.last_seq == last
+    assert acceptor.link.boot == writer.intake.boot  # and it has learned from the refusal
+
+
+async def test_frames_under_way_to_a_lost_writer_end_as_unknown(run_dir: Path) -> None:
+    link = WriterLink(0, 8, 1 << 20, 30)
+    link.send = lambda body: True
+    link._welcome(boot=1)
+    ticket = link.add(0, [ROW], False)
+    await asyncio.sleep(0.01)
+    link._welcome(boot=2)
+    assert await ticket.frame.outcome == "writer_unavailable"
+
+
+async def test_an_acknowledgement_that_takes_too_long_is_given_up(run_dir: Path) -> None:
+    link = WriterLink(0, 8, 1 << 20, ack_timeout_s=1.0)
+    link.send = lambda body: True
+    link._welcome(boot=1)
+    ticket = link.add(0, [ROW], False)
+    await asyncio.sleep(0.01)
+    link.sweep(time.monotonic() + 0.5, 30)
+    assert not ticket.frame.outcome.done()
+    link.sweep(time.monotonic() + 1.5, 30)
+    assert await ticket.frame.outcome == "ack_timeout"
+    assert link.frames_in_flight == 1  # the writer may still have it before it
+
+
+async def test_those_who_wait_are_told_of_the_commit(writer: Writer, acceptor: Acceptor) -> None:
+    ticket = acceptor.link.add(0, [ROW], True)
+    receipt = await ticket.frame.outcome
+    assert not ticket.frame.committed.done()
+    writer.intake.committed(receipt.seq - 1)
+    await asyncio.sleep(0.05)
+    assert not ticket.frame.committed.done()
+    writer.intake.committed(receipt.seq)
+    await asyncio.wait_for(ticket.frame.committed, 10)
+
+
+async def test_garbage_on_the_socket_is_refused_and_counted(run_dir: Path, writer: Writer, acceptor: Acceptor) -> None:
+    context = zmq.Context.instance()
+    with context.socket(zmq.DEALER) as stranger:
+        stranger.setsockopt(zmq.LINGER, 1000)
+        stranger.connect(ipc_endpoint(run_dir, "writer-0"))
+        good = Frame(writer.intake.boot, 1, False, 0, (Part(0, 1, ROW.encode()),)).encode()
+        for body in (b"", b"\xc1", b"x" * 100, encode(99), encode(HELLO)[:-1] + b"\xff" * 3, good[:-3]):
+            stranger.send(body)
+        stranger.send_multipart([b"two", b"parts"])
+        async with asyncio.timeout(10):
+            while writer.router.refused < 6:
+                await asyncio.sleep(0.01)
+    assert isinstance(await acceptor.post(ROW), Receipt)
+
+
+async def test_a_broken_journal_acknowledges_nothing(writer: Writer, acceptor: Acceptor) -> None:
+    writer.journal._writer.execute("DROP TABLE frame")
+    post = asyncio.ensure_future(acceptor.post(ROW))
+    with pytest.raises(Exception, match="no such table"):
+        await writer.task
+    assert not post.done()
+    post.cancel()

@@ -1,0 +1,111 @@
+"""The command line without a node: what it prints, and how it ends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from hseie import __version__, cli
+from hseie.errors import ExitCode
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("DATABASE_URL", "PGHOST", "DB_HOST", "PORT", "USE_QUEUE", "HSEIE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def commands() -> list[str]:
+    return cli.hseie.list_commands(click.Context(cli.hseie))
+
+
+def test_help_of_everything(capsys: Capture) -> None:
+    assert cli.main(["--help"]) == ExitCode.OK
+    overview = capsys.readouterr().out
+    assert {"up", "demo", "status", "audit", "migrate", "config", "psql", "simulate"} <= set(commands())
+    for command in commands():
+        assert command in overview
+        assert cli.main([command, "--help"]) == ExitCode.OK
+        assert "Usage: hseie " + command in capsys.readouterr().out
+
+
+def test_version(capsys: Capture) -> None:
+    assert cli.main(["--version"]) == ExitCode.OK
+    assert capsys.readouterr().out == f"hseie {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["up", "--port", "no"], ["up", "--port", "70000"], ["up", "x"]])
+def test_a_wrong_command_line(arguments: list[str], capsys: Capture) -> None:
+    assert cli.main(arguments) == ExitCode.USAGE
+    assert "Error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["up"], ["demo"], ["status"], ["audit"], ["migrate"], ["config", "show"], ["psql"]]
+)
+def test_a_wrong_configuration_is_one_line(command: list[str], tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "my.toml").write_text("[http]\nprot = 1\n")
+    assert cli.main([*command, "--config", "my.toml"]) == ExitCode.CONFIG
+    captured = capsys.readouterr()
+    assert captured.err == "hseie: unknown key http.prot (file my.toml); did you mean http.port?\n"
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"]])
+def test_no_node_answers(
+    arguments: list[str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hseie.status.ASK_TIMEOUT_S", 0.05)
+    assert cli.main([*arguments, "--data", str(tmp_path / "none")]) == ExitCode.UNAVAILABLE
+    captured = capsys.readouterr()
+    assert captured.err.startswith("hseie: no node answers")
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["audit", "migrate", "psql"])
+def test_no_database_yet(command: str, tmp_path: Path, capsys: Capture) -> None:
+    assert cli.main([command, "--data", str(tmp_path / "none")]) == ExitCode.UNAVAILABLE
+    assert "no database yet" in capsys.readouterr().err
+
+
+def config_show(capsys: Capture, *arguments: str) -> dict[str, Any]:
+    assert cli.main(["config", "show", "--json", *arguments]) == ExitCode.OK
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_config_show_names_origins(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my.toml").write_text("[writer]\nshards = 5\n")
+    monkeypatch.setenv("HSEIE_HTTP__PORT", "4000")
+    shown = config_show(capsys, "--config", "my.toml", "--data", "elsewhere")
+    assert shown["writer.shards"] == {"value": 5, "origin": "file my.toml"}
+    assert shown["http.port"] == {"value": 4000, "origin": "environment HSEIE_HTTP__PORT"}
+    assert shown["node.data"] == {"value": "elsewhere", "origin": "command line"}
+    assert shown["http.acceptors"] == {"value": 2, "origin": "default"}
+    assert shown["postgres.url"] == {"value": "", "origin": "default"}
+
+
+def test_config_show_hides_the_password_from_people_only(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:s3cret@db:5432/energy")
+    assert cli.main(["config", "show"]) == ExitCode.OK
+    table = capsys.readouterr().out
+    assert "s3cret" not in table
+    assert "postgresql://me:***@db:5432/energy" in table
+    assert cli.main(["config", "show", "--secrets"]) == ExitCode.OK
+    assert "s3cret" in capsys.readouterr().out
+    assert config_show(capsys)["postgres.url"]["value"] == "postgresql://me:s3cret@db:5432/energy"
+
+
+def test_config_show_knows_the_embedded_server(capsys: Capture, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "postgres"
+    folder.mkdir(parents=True)
+    (folder / "password").write_text("pw\n")
+    (folder / "port").write_text("5555\n")
+    shown = config_show(capsys, "--data", str(tmp_path / "data"))["postgres.url"]
+    assert shown["origin"] == "embedded"
+    assert ":pw@127.0.0.1:5555/" in shown["value"]

@@ -1,0 +1,121 @@
+"""What `hseie status`, `hseie demo` and `hseie psql` make of what they are told."""
+
+from typing import Any
+
+import pytest
+
+from hseie.commands import without_password
+from hseie.config import load
+from hseie.demo import Totals, line, rates, totals
+from hseie.node import address
+from hseie.status import duration, figures, find_problems
+from hseie.tables import print_table
+
+
+def row(name: str, state: str = "ready", **more: Any) -> dict[str, Any]:
+    role = name.split("-")[0]
+    return {"name": name, "role": role, "state": state, "last_exit": None, "stats": {}, **more}
+
+
+def snapshot(*rows: dict[str, Any], state: str = "ready") -> dict[str, Any]:
+    return {"node": {"state": state}, "processes": list(rows)}
+
+
+def kinds(received: int, waiting: int, active: int) -> dict[str, Any]:
+    return {"kinds": {"meter": {"received": received, "waiting": waiting, "active": active, "duplicates": 0}}}
+
+
+def problems(*rows: dict[str, Any], state: str = "ready") -> list[tuple[str, str]]:
+    return [(problem.process, problem.text) for problem in find_problems(snapshot(*rows, state=state))]
+
+
+def test_a_node_without_problems() -> None:
+    assert problems(row("writer-0", stats={"database": "ok", "journal": "ok"}), row("acceptor-0")) == []
+
+
+def test_each_problem_is_named_with_its_place() -> None:
+    exited = {"code": 74, "text": "exit 74: the sync failed", "at": 0.0}
+    found = problems(
+        row("writer-0", "down", last_exit=exited),
+        row("writer-1", stats={"database": "away", "journal": "full"}),
+        row("writer-2", "given_up", last_exit=exited),
+        row("acceptor-0", "starting"),
+        row("maintenance", stats={"trouble": "database_away"}),
+    )
+    assert [place for place, _ in found] == [
+        "writer-0",
+        "writer-1",
+        "writer-1",
+        "writer-2",
+        "acceptor-0",
+        "maintenance",
+    ]
+    text = dict(found)
+    assert "exit 74: the sync failed" in text["writer-0"]
+    assert "by itself" in text["writer-0"]
+    assert "not started again" in text["writer-2"]
+    assert "starting" in text["acceptor-0"]
+
+
+def test_a_node_that_starts_or_drains_is_not_ready() -> None:
+    assert problems(state="starting") == [("node", "starting")]
+    assert problems(row("writer-0"), state="draining") == [("node", "draining")]
+
+
+def test_figures_take_what_is_there() -> None:
+    assert figures({}) == ""
+    assert figures({"database": "ok", "unknown": 1, **kinds(10, 2, 1)}) == "meter 3 in flight of 10, database ok"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 d")]
+)
+def test_duration(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+def test_rates_are_sums_over_the_writers() -> None:
+    before = totals(snapshot(row("writer-0", stats=kinds(100, 10, 0)), row("writer-1", stats=kinds(50, 0, 0))), 10.0)
+    assert before == Totals(10.0, 150, 140, 10)
+    after = Totals(12.0, 1150, 1140, 10)
+    assert rates(before, after) == {"received": "500/s", "committed": "500/s", "waiting": "10", "in all": "1,150"}
+    # A writer that was restarted counts from zero: no rate is below zero.
+    assert rates(after, before)["received"] == "0/s"
+
+
+def test_the_line_shows_latency_and_what_is_not_ready() -> None:
+    fleet = {"fleet": {"p50": "1.0 ms", "p99": "2.0 ms"}}
+    shown = line({"received": "5/s"}, snapshot(row("writer-0", "down"), row("simulator", stats=fleet)))
+    assert shown == "received 5/s  writer-0 down  p50 1.0 ms  p99 2.0 ms"
+
+
+@pytest.mark.parametrize(
+    ("url", "bare", "password"),
+    [
+        ("postgresql://me:p%40ss@db:5432/x", "postgresql://me@db:5432/x", "p@ss"),
+        ("postgresql://me@db/x", "postgresql://me@db/x", ""),
+        ("postgresql://db/x", "postgresql://db/x", ""),
+        ("postgresql://me:a@[::1]:5432/x?sslmode=disable", "postgresql://me@[::1]:5432/x?sslmode=disable", "a"),
+    ],
+)
+def test_the_password_stays_off_the_command_line(url: str, bare: str, password: str) -> None:
+    assert without_password(url) == (bare, password)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:3000"),
+        ("0.0.0.0", "http://127.0.0.1:3000"),
+        ("::", "http://[::1]:3000"),
+        ("fd00::5", "http://[fd00::5]:3000"),
+        ("meters.example", "http://meters.example:3000"),
+    ],
+)
+def test_the_address_is_one_that_can_be_opened(host: str, expected: str) -> None:
+    assert address(load(overrides={"http.host": host}).config) == expected
+
+
+def test_a_table_without_a_terminal_is_plain_and_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "count"), [("a", "1"), ("longer", "100")], right=("count",))
+    assert capsys.readouterr().out == "name    count\na           1\nlonger    100\n"

@@ -31,7 +31,7 @@ lint: setup
 	$(BIN)/hadolint Dockerfile
 
 bench: setup
-	$(BIN)/python -m pytest bench/micro --benchmark-only --benchmark-autosave $(ARGS)
+	$(BIN)/python -m pytest bench/micro --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist

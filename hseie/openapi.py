@@ -1,21 +1,13 @@
-"""Every route of the HTTP interface, declared once, and the OpenAPI 3.1 description made from it.
-
-Readings come from `readings.KINDS`, answers from `answers`, errors from `problems`.
-"""
+"""Every route of the HTTP interface, declared once, and the OpenAPI 3.1 description made from it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
-
 import hseie
-from hseie import answers
 from hseie.config import Config
-from hseie.problems import CONTENT_TYPE, PROBLEMS, ErrorItem
-from hseie.readings import ID_PATTERN, KINDS, Field, Kind
-
-Schema = dict[str, Any]
-_REF = "#/components/schemas/{name}"
+from hseie.openapi_schemas import TIME, Schema, reference, schemas
+from hseie.problems import CONTENT_TYPE, PROBLEMS
+from hseie.readings import KINDS, Kind
 
 
 @dataclass(frozen=True)
@@ -43,14 +35,9 @@ class Route:
     body: Schema | None = None
 
 
-def _ref(name: str) -> Schema:
-    return {"$ref": _REF.format(name=name)}
-
-
-_TIME: Schema = {"type": "string", "format": "date-time"}
 _WINDOW = Parameter("window", "length up to now: minutes, hours or days, like 90m, 24h, 7d", {"type": "string"})
-_FROM = Parameter("from", "start, belongs to the range", _TIME)
-_TO = Parameter("to", "end, does not belong to the range", _TIME)
+_FROM = Parameter("from", "start, belongs to the range", TIME)
+_TO = Parameter("to", "end, does not belong to the range", TIME)
 _PREFER = Parameter(
     "Prefer",
     "RFC 7240: `respond-async` (202 once journaled) or `wait`, `wait=10` (201 once in PostgreSQL)",
@@ -94,7 +81,8 @@ _QUERY_PROBLEMS = ("bad_parameter", "database_unavailable", "overloaded", "analy
 
 def _kind_routes(kind: Kind) -> tuple[Route, ...]:
     name = kind.name.capitalize()
-    one = {"oneOf": [_ref(f"{name}Accepted"), _ref("BatchAccepted")]}
+    reading = reference(f"{name}Reading")
+    one = {"oneOf": [reference(f"{name}Accepted"), reference("BatchAccepted")]}
     return (
         Route(
             "post",
@@ -102,10 +90,10 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
             "acceptor",
             "ingest",
             f"Send one reading of a {kind.name}, or an array of them",
-            {201: one, 202: one, 207: _ref("BatchAccepted")},
+            {201: one, 202: one, 207: reference("BatchAccepted")},
             _INGEST_PROBLEMS,
             (_PREFER,),
-            {"oneOf": [_ref(f"{name}Reading"), {"type": "array", "minItems": 1, "items": _ref(f"{name}Reading")}]},
+            {"oneOf": [reading, {"type": "array", "minItems": 1, "items": reading}]},
         ),
         Route(
             "get",
@@ -113,7 +101,7 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
             "analytics",
             "ingest",
             f"The newest reading of a {kind.name}",
-            {200: _ref(f"{name}Current")},
+            {200: reference(f"{name}Current")},
             ("unknown_device", *_QUERY_PROBLEMS[1:]),
         ),
         Route(
@@ -122,7 +110,7 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
             "analytics",
             "analytics",
             f"Readings of a {kind.name}, page by page; of rows with one timestamp the latest correction",
-            {200: _ref(f"{name}Page")},
+            {200: reference(f"{name}Page")},
             ("unknown_device", *_QUERY_PROBLEMS),
             _HISTORY,
         ),
@@ -137,7 +125,7 @@ ROUTES: tuple[Route, ...] = (
         "analytics",
         "ingest",
         "Where the readings are: journal, flush, PostgreSQL, dead letters",
-        {200: _ref("QueueStats")},
+        {200: reference("QueueStats")},
         ("database_unavailable", "overloaded", "not_ready", "analytics_unavailable"),
     ),
     Route(
@@ -146,7 +134,7 @@ ROUTES: tuple[Route, ...] = (
         "analytics",
         "ingest",
         "What became of a receipt",
-        {200: _ref("Job")},
+        {200: reference("Job")},
         (
             "unknown_job",
             "writer_unavailable",
@@ -162,12 +150,14 @@ ROUTES: tuple[Route, ...] = (
         "analytics",
         "analytics",
         "Energy and efficiency of a vehicle and its meter, over 24 hours or the range asked for",
-        {200: _ref("Performance")},
+        {200: reference("Performance")},
         ("unknown_device", *_QUERY_PROBLEMS),
         (_WINDOW, _FROM, _TO),
     ),
-    Route("get", "/v1/analytics/stats", "analytics", "analytics", "The fleet", {200: _ref("Fleet")}, _QUERY_PROBLEMS),
-    Route("get", "/health", "analytics", "operation", "How the node is, always with 200", {200: _ref("Health")}),
+    Route(
+        "get", "/v1/analytics/stats", "analytics", "analytics", "The fleet", {200: reference("Fleet")}, _QUERY_PROBLEMS
+    ),
+    Route("get", "/health", "analytics", "operation", "How the node is, always with 200", {200: reference("Health")}),
     Route("get", "/livez", "analytics", "operation", "Whether the process serves", {200: "text/plain"}),
     Route(
         "get",
@@ -175,7 +165,7 @@ ROUTES: tuple[Route, ...] = (
         "analytics",
         "operation",
         "Whether the node is fit: PostgreSQL, all shards, an acceptor, room in the journals",
-        {200: _ref("Readiness")},
+        {200: reference("Readiness")},
         ("not_ready", "bad_parameter", "analytics_unavailable"),
         (_VERBOSE,),
     ),
@@ -203,7 +193,7 @@ def document(config: Config) -> dict[str, Any]:
             {"name": "operation", "description": "how the node is"},
         ],
         "paths": paths,
-        "components": {"schemas": _schemas(config)},
+        "components": {"schemas": schemas()},
     }
 
 
@@ -243,7 +233,7 @@ def _operation(route: Route) -> Schema:
     for status, codes in _by_status(route.problems).items():
         operation["responses"][str(status)] = {
             "description": " ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes),
-            "content": {CONTENT_TYPE: {"schema": _ref("Problem")}},
+            "content": {CONTENT_TYPE: {"schema": reference("Problem")}},
             **({"headers": {"Retry-After": {"schema": {"type": "integer"}}}} if status == 503 else {}),
         }
     return operation
@@ -266,97 +256,3 @@ def _by_status(codes: tuple[str, ...]) -> dict[int, list[str]]:
     for code in codes:
         found.setdefault(PROBLEMS[code].status, []).append(code)
     return dict(sorted(found.items()))
-
-
-def _schemas(config: Config) -> dict[str, Schema]:
-    _, made = msgspec.json.schema_components((*answers.SCHEMAS, ErrorItem), ref_template=_REF)
-    schemas: dict[str, Schema] = dict(made)
-    for kind in KINDS:
-        schemas |= _kind_schemas(kind)
-    schemas["QueueStats"] = _object(
-        {f"{kind.name}Queue": _ref("QueueCounts") for kind in KINDS},
-        optional={
-            "missingShards": {
-                "type": "array",
-                "items": {"type": "integer"},
-                "description": "shards whose writer is away, so that what waits in their journals is not counted",
-            }
-        },
-    )
-    schemas["BatchAccepted"] = _object(
-        {
-            "accepted": {"type": "integer"},
-            "duplicates": {"type": "integer"},
-            "rejected": {"type": "integer"},
-            "mode": {"type": "string", "enum": ["queued", "direct"]},
-            "jobIds": {"type": "array", "items": {"type": "string"}},
-            "errors": {"type": "array", "items": _ref("ErrorItem")},
-        }
-    )
-    schemas["Problem"] = _object(
-        {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "code": {"type": "string", "enum": sorted(PROBLEMS)},
-            "detail": {"type": "string"},
-        },
-        optional={"errors": {"type": "array", "items": _ref("ErrorItem")}},
-    )
-    return dict(sorted(schemas.items()))
-
-
-def _kind_schemas(kind: Kind) -> dict[str, Schema]:
-    name = kind.name.capitalize()
-    identity: Schema = {"type": "string", "pattern": ID_PATTERN}
-    reading = {
-        kind.id_wire: identity,
-        **{field.wire: _field(field) for field in kind.fields},
-        "timestamp": {**_TIME, "description": "RFC 3339 with an offset"},
-    }
-    bucket = {
-        "timestamp": {**_TIME, "description": "start of the bucket"},
-        "readings": {"type": "integer"},
-        **{field.wire: _bucket_field(field) for field in kind.fields},
-    }
-    return {
-        f"{name}Reading": {**_object(reading), "additionalProperties": False},
-        f"{name}Bucket": _object(bucket),
-        f"{name}Current": _object({**reading, "updatedAt": {**_TIME, "description": "when it was stored"}}),
-        f"{name}Page": _object(
-            {
-                "readings": {"type": "array", "items": {"anyOf": [_ref(f"{name}Reading"), _ref(f"{name}Bucket")]}},
-                "next": {"type": ["string", "null"], "description": "cursor of the next page"},
-            }
-        ),
-        f"{name}Accepted": _object(
-            {
-                "success": {"const": True},
-                kind.id_wire: identity,
-                "timestamp": _TIME,
-                "mode": {"type": "string", "enum": ["queued", "direct"]},
-                "jobId": {"type": "string"},
-            }
-        ),
-    }
-
-
-def _field(field: Field) -> Schema:
-    most = "exclusiveMaximum" if field.maximum_excluded else "maximum"
-    return {
-        "type": "number",
-        "minimum": field.minimum,
-        most: field.maximum,
-        "description": f"{field.meaning}, in {field.unit}; kept with {field.scale} decimals",
-    }
-
-
-def _bucket_field(field: Field) -> Schema:
-    number: Schema = {"type": "number"}
-    if field.unit == "kWh":
-        return {**number, "description": "sum in kWh"}
-    return _object({"avg": number, "min": number, "max": number})
-
-
-def _object(members: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
-    return {"type": "object", "properties": {**members, **(optional or {})}, "required": list(members)}

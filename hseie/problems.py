@@ -53,6 +53,7 @@ PROBLEMS = _problems(
     ("unknown_device", 404, "No reading of this device was ever stored."),
     ("unknown_job", 404, "This job was never handed out."),
     ("method_not_allowed", 405, "This method does not exist here."),
+    ("request_timeout", 408, "The body did not arrive in time."),
     ("too_large", 413, "The body is larger than the limit."),
     ("batch_too_large", 413, "The batch holds more readings than the limit."),
     ("unsupported_media_type", 415, "The body's type or encoding is not taken."),

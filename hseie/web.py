@@ -27,6 +27,10 @@ FIELD_BYTES_MAX = 8190
 FIELDS_MAX = 64
 # After an answer that did not need the whole body (413), the rest is read and thrown away for so long.
 LINGER_S = 2.0
+# aiohttp waits for ever for what was promised and does not come: the first request's head, and a body.
+HEAD_TIMEOUT_S = 20.0
+BODY_TIMEOUT_S = 30.0
+_SWEEP_S = 2.0
 
 _log = structlog.get_logger("hseie.web")
 
@@ -49,6 +53,21 @@ def problem(
     return web.Response(body=answer.body, status=answer.status, headers={**answer.headers, **(headers or {})})
 
 
+async def read_body(request: web.Request) -> bytes:
+    """Return the whole body, inflated.
+
+    Raises what the safety net answers: 413 for one over the limit, 408 for one that does not come within
+    BODY_TIMEOUT_S.
+    """
+    if request.content.is_eof():  # as good as always: it came with the head, and a timer would cost 2 µs
+        return await request.read()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+
+
 @web.middleware
 async def _safety_net(request: web.Request, handler: Handler) -> web.StreamResponse:
     # On the hot path this is one more frame around the coroutine of the route: 0.2 µs measured.
@@ -60,6 +79,10 @@ async def _safety_net(request: web.Request, handler: Handler) -> web.StreamRespo
         return problem("method_not_allowed", headers={"Allow": ", ".join(sorted(error.allowed_methods))})
     except web.HTTPRequestEntityTooLarge:
         return problem("too_large")
+    except web.HTTPRequestTimeout:
+        answer = problem("request_timeout")
+        answer.force_close()
+        return answer
     except (web.HTTPException, ConnectionError):
         raise  # a redirect, or the client has gone: aiohttp knows both
     except Exception:
@@ -84,6 +107,7 @@ class Server:
     def __init__(self, runner: web.AppRunner, site: web.TCPSite) -> None:
         self._runner = runner
         self._site = site
+        self._sweeping = asyncio.create_task(_close_silent(_inner(runner)))
 
     @property
     def port(self) -> int:
@@ -104,6 +128,7 @@ class Server:
             return
         # In the steps of `AppRunner.cleanup`, whose own time-out is fixed when the server is made.
         inner = _inner(self._runner)
+        self._sweeping.cancel()
         await self._site.stop()
         await asyncio.sleep(0)  # requests already read get their turn, so that they count as running
         inner.pre_shutdown()
@@ -163,6 +188,22 @@ def _bind_error(error: OSError, host: str, port: int) -> HseieError:
     return ConfigError(f"cannot listen on {place}: {error.strerror or error}")
 
 
+async def _close_silent(server: web.Server) -> None:
+    """Close, for ever, connections that do not send their first request. Later ones are up to the keep-alive limit."""
+    since: dict[web.RequestHandler, float] = {}
+    while True:
+        now = asyncio.get_running_loop().time()
+        since = {
+            connection: since.get(connection, now)
+            for connection in server.connections
+            if connection._request_count == 0
+        }
+        for connection, first_seen in since.items():
+            if now - first_seen > HEAD_TIMEOUT_S:
+                connection.force_close()
+        await asyncio.sleep(_SWEEP_S)
+
+
 def _inner(runner: web.AppRunner) -> web.Server:
     if runner.server is None:
         raise RuntimeError("the server is not set up")
@@ -180,6 +221,7 @@ def _check_limits(runner: web.AppRunner, keepalive_s: float) -> None:
         "max_headers": FIELDS_MAX,
         "_lingering_time": LINGER_S,
         "access_log": None,
+        "_request_count": 0,
     }
     for name, value in wanted.items():
         if getattr(connection, name, "no such limit") != value:

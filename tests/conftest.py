@@ -11,6 +11,7 @@ import pytest
 
 from hseie import migrations
 from hseie.database import with_connection
+from hseie.embedded import EmbeddedPostgres
 
 
 def database_at(server_url: str, name: str) -> str:
@@ -31,8 +32,6 @@ def postgres_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     if given:
         yield given
         return
-    from hseie.embedded import EmbeddedPostgres
-
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     yield server.start()
     server.stop()

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
+
 from hseie import database
 from hseie.config import Config
 from hseie.database import Failure, Record, classify, statement
@@ -12,6 +14,8 @@ from hseie.readings import Kind
 
 # Requests that may wait for one of the pool's connections, per connection. More would only time out.
 WAITING_PER_CONNECTION = 50
+
+_log = structlog.get_logger("hseie.analytics")
 
 
 class TooManyQueriesError(HseieError):
@@ -37,6 +41,7 @@ class Reader:
         self._pool = pool
         self._wait_s = wait_s
         self._busy = 0
+        self._away = False
         self._busy_max = connections * (1 + WAITING_PER_CONNECTION)
 
     @classmethod
@@ -66,11 +71,17 @@ class Reader:
         self._busy += 1
         try:
             async with self._pool.acquire(timeout=self._wait_s) as connection:
-                return await connection.fetch(statement(name, kind), *values)  # type: ignore[no-any-return]
+                found: Sequence[Record] = await connection.fetch(statement(name, kind), *values)
         except Exception as error:
-            if classify(error) in (Failure.UNAVAILABLE, Failure.RETRY):
-                raise DatabaseUnavailableError(f"{type(error).__name__}: {error}") from error
-            raise
+            if classify(error) not in (Failure.UNAVAILABLE, Failure.RETRY):
+                raise
+            if not self._away:
+                _log.warning("query_failed", query=name, reason=f"{type(error).__name__}: {error}")
+            self._away = True
+            raise DatabaseUnavailableError(f"{type(error).__name__}: {error}") from error
+        else:
+            self._away = False  # the next failure is news again
+            return found
         finally:
             self._busy -= 1
 

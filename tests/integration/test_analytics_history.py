@@ -180,7 +180,8 @@ async def test_performance_reads_the_covering_index_of_its_days(filled: Any) -> 
     plan = await _plan(
         filled,
         statement("performance_correlate"),
-        ["D7"], ["D7"], [start - margin], [end + margin], start - margin, end + margin, start, end, margin / 2, end - start, False,
+        ["D7"], ["D7"], [start - margin], [end + margin], start - margin, end + margin,
+        start, end, margin / 2, end - start, False,
     )  # fmt: skip
     _reads_two_days_from_the_index(plan, "meter")
     _reads_two_days_from_the_index(plan, "vehicle")

@@ -146,7 +146,8 @@ async def test_the_golden_case(client: Client, golden: Any) -> None:
     }
     assert body["meterId"] == "METER_001"
     assert body["coverage"] == {
-        "meterReadings": 3, "vehicleReadings": 3, "correlated": 3, "uncorrelatedAc": 0.0, "uncorrelatedDc": 0.0, "share": 1.0,
+        "meterReadings": 3, "vehicleReadings": 3, "correlated": 3,
+        "uncorrelatedAc": 0.0, "uncorrelatedDc": 0.0, "share": 1.0,
     }  # fmt: skip
     assert body["flags"] == []
     status, body = await _get(client, "/v1/analytics/performance/VEHICLE_001?window=45m")

@@ -51,5 +51,5 @@ def test_a_changed_file_is_refused() -> None:
 
 
 def test_a_database_of_a_newer_version_is_not_touched() -> None:
-    with pytest.raises(MigrationError, match="0003_three.*newer HSEIE"):
+    with pytest.raises(MigrationError, match=r"0003_three.*newer HSEIE"):
         pending([ONE, TWO], {3: ("0003_three.sql", "cc")})

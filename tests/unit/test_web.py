@@ -37,7 +37,7 @@ async def _endless(request: web.Request) -> web.Response:
 
 
 async def _take(request: web.Request) -> web.Response:
-    return web.Response(body=str(len(await request.read())).encode())
+    return web.Response(body=str(len(await hseie_web.read_body(request))).encode())
 
 
 @pytest.fixture
@@ -182,3 +182,43 @@ async def test_a_limit_aiohttp_does_not_take_is_an_error(monkeypatch: pytest.Mon
     monkeypatch.setattr(web, "AppRunner", misspelt)
     with pytest.raises(RuntimeError, match="keepalive_timeout"):
         await start_server(new_app(1000), HOST, 0, reuse_port=False, keepalive_s=5.0)
+
+
+async def test_a_body_that_does_not_come_is_answered_408(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hseie_web, "BODY_TIMEOUT_S", 0.2)
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    writer.write(b"POST /take HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    async with asyncio.timeout(5):
+        answer = await reader.read()  # to the end: the connection is closed too
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"request_timeout"' in answer
+    writer.close()
+
+
+async def test_a_body_that_comes_in_pieces_is_taken(server: Server) -> None:
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    for piece in (b"POST /take HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n", b"abc", b"def"):
+        writer.write(piece)
+        await asyncio.sleep(0.02)
+    assert (await reader.read(10_000)).endswith(b"6")
+    writer.close()
+
+
+async def test_a_head_that_does_not_come_costs_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hseie_web, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(hseie_web, "_SWEEP_S", 0.05)
+    app = new_app(1000)
+    app.router.add_get("/ok", _ok)
+    server = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0)
+    silent, silent_writer = await asyncio.open_connection(HOST, server.port)
+    silent_writer.write(b"GET /ok HTTP/1.1\r\nHos")
+    served, served_writer = await asyncio.open_connection(HOST, server.port)
+    served_writer.write(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
+    await served.read(10_000)
+    async with asyncio.timeout(5):
+        assert await silent.read() == b""
+    served_writer.write(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await served.read(10_000)).startswith(b"HTTP/1.1 200")
+    silent_writer.close()
+    served_writer.close()
+    await server.stop(1.0)

@@ -1,0 +1,93 @@
+"""The audit against real tables, balanced and not."""
+
+import asyncio
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from hseie import cli, database
+from hseie.audit import Audit, audit
+
+JOURNAL = UUID(int=7)
+
+
+async def execute(url: str, *statements: str) -> None:
+    async def work(connection: Any) -> None:
+        for statement in statements:
+            await connection.execute(statement)
+
+    await database.with_connection(url, "tests", work)
+
+
+async def audited(url: str) -> Audit:
+    return await database.with_connection(url, "tests", lambda connection: audit(connection, None))
+
+
+@pytest.fixture
+async def kept(database_url: str) -> str:
+    """A database with four readings of two meters, one of them corrected, a duplicate and a dead letter."""
+    await execute(
+        database_url,
+        "SELECT hseie_make_partition('meter', '2026-02-08'), hseie_make_partition('meter', '2026-02-07')",
+        f"INSERT INTO shard_checkpoint VALUES ('{JOURNAL}', 0, 1, 1, 1, 9)",
+        f"INSERT INTO shard_book VALUES ('{JOURNAL}', 'meter', 6, 4, 1, 1)",
+        "INSERT INTO dead_letter (journal_id, kind, original, sqlstate, reason) "
+        f"VALUES ('{JOURNAL}', 'meter', 'x', '22003', 'y')",
+        "INSERT INTO meter_history (timestamp, meter_id, kwh_consumed_ac, voltage) VALUES "
+        "('2026-02-08T10:00Z', 'M1', 1, 230), ('2026-02-07T10:00Z', 'M1', 9, 230), "
+        "('2026-02-08T11:00Z', 'M2', 2, 230), ('2026-02-08T11:00Z', 'M2', 3, 231)",
+        "INSERT INTO meter_current (timestamp, meter_id, kwh_consumed_ac, voltage) VALUES "
+        "('2026-02-08T10:00Z', 'M1', 1, 230), ('2026-02-08T11:00Z', 'M2', 3, 231)",
+    )
+    return database_url
+
+
+async def test_a_fresh_database_balances(database_url: str) -> None:
+    found = await audited(database_url)
+    assert found.balanced
+    assert found.kinds["vehicle"].received == 0
+
+
+async def test_balanced(kept: str) -> None:
+    found = await audited(kept)
+    assert found.differences == []
+    meter = found.kinds["meter"]
+    assert (meter.received, meter.tables.history, meter.tables.devices, meter.in_flight) == (6, 4, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("damage", "place"),
+    [
+        ("DELETE FROM meter_history WHERE meter_id = 'M1' AND kwh_consumed_ac = 9", "meter_history has 3 rows"),
+        ("DELETE FROM dead_letter", "dead_letter has 0 rows of kind meter"),
+        ("UPDATE meter_current SET kwh_consumed_ac = 2 WHERE meter_id = 'M2'", "for 1 devices, for example M2"),
+        ("UPDATE meter_current SET timestamp = '2026-02-07T10:00Z' WHERE meter_id = 'M1'", "for example M1"),
+        ("DELETE FROM meter_current WHERE meter_id = 'M1'", "meter_current lacks 1 devices"),
+        ("INSERT INTO meter_current VALUES ('M3', now(), 1, 1)", "for 1 devices, for example M3"),
+        ("UPDATE shard_book SET duplicates = 0", "the book of shard 0 of 1, meter"),
+    ],
+)
+async def test_damage_is_found_and_its_place_named(kept: str, damage: str, place: str) -> None:
+    await execute(kept, damage)
+    found = await audited(kept)
+    assert len(found.differences) == 1
+    assert place in found.differences[0]
+
+
+async def test_the_command(
+    kept: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", kept)
+    monkeypatch.setattr("hseie.commands._ASK_TIMEOUT_S", 0.05)
+    arguments = ["audit", "--data", str(tmp_path)]
+    # In a thread: the command has a loop of its own.
+    assert await asyncio.to_thread(cli.main, arguments) == 0
+    assert capsys.readouterr().out.endswith("The books balance.\n")
+    await execute(kept, "DELETE FROM dead_letter")
+    assert await asyncio.to_thread(cli.main, [*arguments, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["balanced"] is False
+    assert document["kinds"]["meter"]["in_flight"] is None
+    assert "dead_letter" in document["differences"][0]

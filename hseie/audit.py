@@ -44,7 +44,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class KindAudit:
-    """The sums of one kind beside its tables; `in_flight` readings are journaled and not committed yet, None: unknown."""
+    """The sums of one kind beside its tables; `in_flight`: journaled and not committed yet, None if unknown."""
 
     received: int
     stored: int

@@ -4,6 +4,7 @@ Every process configures its own (`configure`), because loggers do not travel be
 `level`, `event`, `process` and what else the event says.
 """
 
+import contextlib
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -33,13 +34,29 @@ def configure(level: Level, format: Format, process_name: str) -> None:
             *(_text_renderers() if text else (structlog.processors.format_exc_info, _json_line)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Bytes and one write a line: lines of several processes on one pipe do not mix.
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=_StandardError,
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(process=process_name)
     _take_over_standard_logging()
+
+
+class _StandardError:
+    """Writes a line of bytes at once, so that lines of several processes on one pipe do not mix.
+
+    When nobody reads them any more, lines are dropped: a lost log is no reason to stop taking readings.
+    """
+
+    def __init__(self, *_: Any) -> None:
+        self._stream = sys.stderr.buffer
+
+    def msg(self, line: bytes) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(line + b"\n")
+            self._stream.flush()
+
+    log = debug = info = warning = error = critical = exception = msg
 
 
 def _json_line(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:

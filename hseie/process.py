@@ -6,6 +6,7 @@ that is stuck must look stuck.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -27,6 +28,7 @@ from hseie.errors import ExitCode, HseieError, NotReachableError
 
 _PR_SET_PDEATHSIG = 1
 _NOT_CONNECTED_RETRY_S = 0.02
+_LAST_WORDS_BYTES_MAX = 2000
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # Which of several errors that struck at once decides the exit code: the first of these.
@@ -139,11 +141,10 @@ def run(spec: ProcessSpec, config: Config, run_dir: Path, parent_pid: int, last_
     logs.configure(config.log.level, config.log.format, spec.name)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     code, reason = runner.run(_live(spec, config, run_dir, parent_pid))
-    if reason:
-        last_words.send_bytes(reason.encode()[:2000])
+    with contextlib.suppress(OSError):  # nobody listens or reads any more; the exit code still counts
+        last_words.send_bytes(reason.encode()[:_LAST_WORDS_BYTES_MAX])
+        sys.stdout.flush()
     # Not by way of the interpreter's farewell: that waits for threads, and one of them may hang in a sync.
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(code)
 
 

@@ -73,14 +73,16 @@ class ReceiptRoutes:
 def job_fate(shard: int, sequence: int, committed_seq: int | None, snapshot: Snapshot) -> Fate:
     """Tell what became of a frame.
 
-    `committed_seq` is that of the journal that begins at or before it, None where no such journal ever flushed. While
-    the shard's writer is away nobody can say whether its journal holds the frame: "unclear".
+    `committed_seq` is that of the journal that begins at or before it, None where no such journal ever flushed, read
+    after the snapshot was taken. What the writer counts as committed and PostgreSQL does not lies before the writer's
+    journal and was never handed out. While the writer is away nobody can say whether its journal holds the frame.
     """
     if committed_seq is not None and sequence <= committed_seq:
         return "stored"
     writer = snapshot.writers.get(shard)
     if writer is not None:
-        return "queued" if sequence <= int(writer.stats.get("journal_seq", 0)) else "unknown"
+        queued = writer.stats.get("committed_seq", 0) < sequence <= writer.stats.get("journal_seq", 0)
+        return "queued" if queued else "unknown"
     expected = any(process.name.endswith(f"-{shard}") for process in snapshot.role("writer"))
     return "unclear" if expected else "unknown"
 

@@ -5,6 +5,7 @@ decided about them stands in `policy.py`. Signal handlers and heartbeats only no
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -145,7 +146,8 @@ class Supervisor:
         self._state = "ready"
         self._was_ready = True
         self._log.info("node_ready", processes=len(self._members), took_s=round(time.monotonic() - began, 3))
-        self._on_ready()
+        with contextlib.suppress(OSError):  # nobody reads our output: no reason to stop
+            self._on_ready()
 
     async def _keep(self, member: Member) -> None:
         """Live the lives of one process, until it is done or the node stops."""

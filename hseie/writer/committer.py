@@ -183,13 +183,13 @@ class Committer:
         raise TimeoutError("the flush did not end in time")
 
     async def _connect(self) -> None:
+        limits = self._config.postgres
         settings = {
-            "lock_timeout": str(self._config.postgres.lock_timeout_ms),
-            "idle_in_transaction_session_timeout": str(self._config.postgres.flush_timeout_ms),
+            "lock_timeout": str(limits.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": str(limits.flush_timeout_ms),
         }
-        identity = self._journal.identity
-        name = f"hseie writer {identity.shard}"
-        connection = await database.connect(self._url, name, self._config.postgres.connect_timeout_ms / 1000, settings)
+        name = f"hseie writer {self._journal.identity.shard}"
+        connection = await database.connect(self._url, name, limits.connect_timeout_ms / 1000, settings)
         try:
             await prepare(connection)
             if self._owner is None:
@@ -206,14 +206,8 @@ class Committer:
 
     async def _claim(self, connection: Any) -> None:
         identity, oldest = self._journal.identity, self._journal.oldest_seq
-        row = await connection.fetchrow(
-            statement("checkpoint_claim"),
-            identity.journal_id,
-            identity.shard,
-            identity.shards,
-            identity.first_seq,
-            oldest,
-        )
+        facts = (identity.journal_id, identity.shard, identity.shards, identity.first_seq, oldest)
+        row = await connection.fetchrow(statement("checkpoint_claim"), *facts)
         if row["last_seq"] > self._journal.opened_last_seq:
             raise FencedError(
                 f"PostgreSQL has frames up to {row['last_seq']} of this journal, which itself ends at "

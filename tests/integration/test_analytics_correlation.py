@@ -272,3 +272,36 @@ def test_the_neighbours_neighbour_outside_of_the_window_decides(bench: Bench, di
     sums = bench.sums(start, end)
     assert (sums.vehicle_readings, sums.correlated) == (1, 0)
     assert bench.sums(_at(-200), _at(200)).correlated == 1
+
+
+def test_hours_and_vehicles_add_up_to_the_whole(bench: Bench) -> None:
+    # The form in which rollups will ask: a row of each vehicle and hour.
+    minutes = range(-150, 150)
+    bench.fill(
+        Fleet(
+            _kwh(*((60 * minute + 7, "0.9") for minute in minutes)),
+            {METER: _kwh(*((60 * minute, "1") for minute in minutes))},
+        )
+    )
+    window = Window(_at(-7200), _at(7200), TOLERANCE)
+    found = bench.runner.run(segments(bench.reader, [VEHICLE, "VEHICLE_NONE"], window, Analytics()))
+    rows = bench.runner.run(
+        bench.reader.rows(
+            "performance_correlate",
+            [segment.vehicle_id for segment in found],
+            [segment.meter_id for segment in found],
+            [segment.starts for segment in found],
+            [segment.ends for segment in found],
+            window.read_start,
+            window.read_end,
+            window.start,
+            window.end,
+            TOLERANCE,
+            timedelta(hours=1),
+            True,
+        )
+    )
+    assert [(row["vehicle_id"], row["bucket"], row["correlated"]) for row in rows] == [
+        (VEHICLE, _at(3600 * hour), 60) for hour in range(-2, 2)
+    ]
+    assert sum(row["ac_kwh"] for row in rows) == bench.sums(window.start, window.end).ac_kwh == 240

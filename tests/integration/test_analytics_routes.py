@@ -212,7 +212,8 @@ async def test_queue_stats(client: Client, golden: Any, node: FakeNode) -> None:
         ("0-100", "stored"),
         ("0-101", "queued"),
         ("0-200", "queued"),
-        ("1-1", "queued"),
+        ("1-101", "queued"),
+        ("1-100", None),
         ("0-201", None),
         ("7-1", None),
         ("00-1", None),
@@ -230,12 +231,15 @@ async def test_jobs(client: Client, golden: Any, job: str, state: str | None) ->
         assert (status, body) == (200, {"jobId": job, "state": state})
 
 
-async def test_jobs_of_earlier_journals_stay_stored(client: Client, golden: Any) -> None:
+async def test_jobs_of_earlier_journals_stay_stored(client: Client, golden: Any, node: FakeNode) -> None:
+    node.writers[0]["committed_seq"] = 60
     await golden.execute("UPDATE shard_checkpoint SET last_seq = 40")
     await golden.execute("INSERT INTO shard_checkpoint VALUES (gen_random_uuid(), 0, 2, 1, 41, 60)")
     assert (await _get(client, "/v1/ingest/jobs/0-40"))[1]["state"] == "stored"
     assert (await _get(client, "/v1/ingest/jobs/0-60"))[1]["state"] == "stored"
     assert (await _get(client, "/v1/ingest/jobs/0-61"))[1]["state"] == "queued"
+    await golden.execute("UPDATE shard_checkpoint SET last_seq = 30 WHERE last_seq = 40")
+    assert (await _get(client, "/v1/ingest/jobs/0-35"))[0] == 404, "between the journals"
 
 
 async def test_fleet(client: Client, golden: Any) -> None:

@@ -64,6 +64,8 @@ def test_queues_add_up_over_the_shards() -> None:
         (41, 40, [_writer(0)], "queued"),
         (50, None, [_writer(0)], "queued"),
         (51, 40, [_writer(0)], "unknown"),
+        # Between the end of an older journal and the start of the writer's.
+        (35, 30, [_writer(0, committed_seq=40)], "unknown"),
         (41, 40, [_writer(1)], "unknown"),
         (41, 40, [{"name": "writer-0", "role": "writer", "state": "down", "stats": {}}], "unclear"),
         (40, 40, [], "stored"),

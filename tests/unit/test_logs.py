@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -74,3 +76,14 @@ def test_libraries_speak_in_the_same_form(capfd: pytest.CaptureFixture[str]) -> 
     event = json.loads(text)
     assert (event["level"], event["event"]) == ("warning", "library_message")
     assert (event["logger"], event["message"]) == ("some.library", "slow thing")
+
+
+def test_a_reader_that_has_gone_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        logs.configure("info", "json", "x")
+        structlog.get_logger("hseie").info("unheard")
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # for the flush when it is closed

@@ -51,11 +51,12 @@ class Receipt:
 class OpenFrame:
     """A frame on its way. `outcome` becomes a Receipt, or the code of the problem to answer with."""
 
-    __slots__ = ("bytes", "committed", "count", "number", "outcome", "rows", "sent_at")
+    __slots__ = ("bytes", "committed", "count", "number", "outcome", "rows", "sent_at", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.outcome: asyncio.Future[Receipt | str] = loop.create_future()
         self.committed: asyncio.Future[None] | None = None  # made when a request waits for the commit
+        self.waiting = 0  # requests that still do
         self.rows: list[list[str]] = [[] for _ in KINDS]
         self.count = 0
         self.bytes = 0
@@ -100,6 +101,10 @@ class WriterLink:
     def frames_in_flight(self) -> int:
         return len(self._in_flight)
 
+    @property
+    def frames_to_commit(self) -> int:
+        return len(self._to_commit)
+
     def add(self, kind: int, rows: list[str], wait: bool) -> Ticket | str:
         """Take rows for the next frame; the code of a problem when the writer is away or too much is waiting."""
         if self.boot is None:
@@ -117,8 +122,10 @@ class WriterLink:
         frame.count += len(rows)
         frame.bytes += size
         self.waiting_bytes += size
-        if wait and frame.committed is None:
-            frame.committed = self._loop.create_future()
+        if wait:
+            frame.waiting += 1
+            if frame.committed is None:
+                frame.committed = self._loop.create_future()
         if not self._planned:
             self._planned = True
             self._loop.call_soon(self._send_waiting)
@@ -202,6 +209,8 @@ class WriterLink:
         self.send(encode(HELLO))
         if self.boot is not None and now - self.heard_at > silence_max_s:
             self.boot = None  # stopped or gone: no more is sent until it is heard again
+        while self._to_commit and not self._to_commit[0][1].waiting:
+            self._to_commit.popleft()  # nobody waits any more: PostgreSQL may be away for long
         oldest = now - self._ack_timeout_s
         for frame in self._in_flight.values():
             if frame.sent_at < oldest:

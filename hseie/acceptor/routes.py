@@ -13,7 +13,7 @@ from hseie.acceptor.parse import Parsed, ReadingParser, RejectedBodyError
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.config import Config
 from hseie.readings import KINDS, Kind
-from hseie.web import new_app, problem
+from hseie.web import new_app, problem, read_body
 
 _JSON_TYPES = ("application/json", "text/json")
 
@@ -68,7 +68,7 @@ class IngestRoutes:
         if request.content_type not in _JSON_TYPES or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
             return problem("unsupported_media_type", "readings are sent as application/json in UTF-8")
         try:
-            parsed = self._parser.parse(await request.read(), kind, time.time())
+            parsed = self._parser.parse(await read_body(request), kind, time.time())
         except RejectedBodyError as error:
             return problem(error.code, error.detail)
         self.counts.readings += parsed.accepted + parsed.rejected
@@ -86,20 +86,25 @@ class IngestRoutes:
         what was stored is recognised as re-sent.
         """
         tickets: list[Ticket] = []
-        for shard, rows in parsed.rows.items():
-            ticket = self._links[shard].add(kind.number, rows, preference.wait)
-            if isinstance(ticket, str):
-                return problem(ticket)
-            tickets.append(ticket)
-        receipts: list[Receipt] = []
-        duplicates = 0
-        for ticket in tickets:
-            outcome = await ticket.frame.outcome
-            if isinstance(outcome, str):
-                return problem(outcome)
-            receipts.append(outcome)
-            duplicates += outcome.duplicates_between(ticket.kind, ticket.start, ticket.start + ticket.count)
-        stored = preference.wait and await _all_committed(tickets, preference.seconds)
+        try:
+            for shard, rows in parsed.rows.items():
+                ticket = self._links[shard].add(kind.number, rows, preference.wait)
+                if isinstance(ticket, str):
+                    return problem(ticket)
+                tickets.append(ticket)
+            receipts: list[Receipt] = []
+            duplicates = 0
+            for ticket in tickets:
+                outcome = await ticket.frame.outcome
+                if isinstance(outcome, str):
+                    return problem(outcome)
+                receipts.append(outcome)
+                duplicates += outcome.duplicates_between(ticket.kind, ticket.start, ticket.start + ticket.count)
+            stored = preference.wait and await _all_committed(tickets, preference.seconds)
+        finally:
+            if preference.wait:
+                for ticket in tickets:
+                    ticket.frame.waiting -= 1
         self.counts.duplicates += duplicates
         self.counts.accepted += parsed.accepted - duplicates
         if parsed.is_batch:

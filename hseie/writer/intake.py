@@ -7,7 +7,6 @@ a frame waits for two at most. An acknowledgement is sent after the sync and bef
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +73,7 @@ class Intake:
         self._gathering: list[_Arrival] = []
         self._gathering_bytes = 0
         self._next_seq = journal.last_seq + 1
-        self._waiters: deque[tuple[int, bytes]] = deque()
+        self._waiters: dict[bytes, int] = {}  # by acceptor, the newest frame whose commit it waits for
         self._wake = asyncio.Event()
         self._draining = False
 
@@ -150,13 +149,12 @@ class Intake:
         for seq, arrival in enumerate(group, start=first):
             self._pending.add(seq, arrival.parts, arrival.entry.duplicates)
             if arrival.wait:
-                self._waiters.append((seq, arrival.peer))
+                self._waiters[arrival.peer] = seq
         self._on_arrival(any(arrival.wait for arrival in group))
 
     def committed(self, seq: int) -> None:
         """Tell those who wait that everything up to frame `seq` is in PostgreSQL."""
-        peers = set()
-        while self._waiters and self._waiters[0][0] <= seq:
-            peers.add(self._waiters.popleft()[1])
-        for peer in peers:
-            self.send(peer, encode(COMMITTED, self.boot, seq))
+        for peer, newest in list(self._waiters.items()):
+            heard = self.send(peer, encode(COMMITTED, self.boot, seq))
+            if newest <= seq or not heard:
+                del self._waiters[peer]

@@ -8,3 +8,6 @@ CREATE TABLE device_pair (
     PRIMARY KEY (vehicle_id, valid_from),
     CHECK (valid_to IS NULL OR valid_to > valid_from)
 );
+
+-- The other way round: a meter that a row gives to one vehicle feeds no other by its id meanwhile.
+CREATE INDEX device_pair_meter ON device_pair (meter_id, valid_from);

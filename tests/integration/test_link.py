@@ -11,16 +11,11 @@ import pytest
 import zmq
 
 from hseie.acceptor.collector import Receipt, Ticket, WriterLink
-from hseie.bus import Dealer, Router, ipc_endpoint
+from hseie.bus import Dealer, ipc_endpoint
 from hseie.frames import HELLO, Frame, Part, encode
-from hseie.writer.dedupe import DedupeWindow
-from hseie.writer.intake import Intake
-from hseie.writer.journal import Journal
-from hseie.writer.pending import Pending
-from hseie.writer.state import StateMap
+from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
 
 ROW = "A\t2026-11-20T12:00:00\t1.0000\t230.00\n"
-MESSAGE_BYTES_MAX = 1 << 24
 
 
 @pytest.fixture
@@ -28,35 +23,6 @@ def run_dir() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="hseie-"))  # pytest's own folders are too long for sockets
     yield folder
     shutil.rmtree(folder)
-
-
-class Writer:
-    """The entrance of a shard, without PostgreSQL."""
-
-    def __init__(self, run_dir: Path, **limits: int) -> None:
-        self._run_dir = run_dir
-        self._journal_bytes_max = limits.get("journal_bytes_max", 1 << 30)
-
-    async def start(self) -> "Writer":
-        self.stopped = False
-        self.journal = await Journal.open(self._run_dir / "journal.sqlite", 0, 1)
-        dedupe = DedupeWindow(60, 1000, time.monotonic())
-        self.pending = Pending(self.journal, StateMap(100), 1 << 20)
-        self.intake = Intake(self.journal, dedupe, self.pending, self._journal_bytes_max, lambda urgent: None)
-        self.router = Router(
-            ipc_endpoint(self._run_dir, "writer-0"), self.intake.on_message, message_bytes_max=MESSAGE_BYTES_MAX
-        )
-        self.intake.send = self.router.send
-        self.task = asyncio.ensure_future(self.intake.run())
-        return self
-
-    async def stop(self) -> None:
-        if not self.stopped:
-            self.stopped = True
-            self.intake.drain()
-            await asyncio.wait({self.task})
-            self.router.close()
-            await self.journal.close()
 
 
 class Acceptor:
@@ -235,6 +201,21 @@ async def test_those_who_wait_are_told_of_the_commit(writer: Writer, acceptor: A
     assert not ticket.frame.committed.done()
     writer.intake.committed(receipt.seq)
     await asyncio.wait_for(ticket.frame.committed, 10)
+
+
+async def test_commits_nobody_waits_for_are_forgotten(writer: Writer, acceptor: Acceptor) -> None:
+    tickets = [acceptor.link.add(0, [ROW], True), acceptor.link.add(0, [ROW], True)]
+    await asyncio.sleep(0.05)
+    for number in range(5):
+        late = acceptor.link.add(0, [ROW.replace("A", f"M{number}")], True)
+        late.frame.waiting -= 1  # its time was up
+        await late.frame.outcome
+    assert acceptor.link.frames_to_commit == 6
+    assert len(writer.intake._waiters) == 1
+    for ticket in tickets:
+        ticket.frame.waiting -= 1
+    acceptor.link.sweep(time.monotonic(), 30)
+    assert acceptor.link.frames_to_commit == 0
 
 
 async def test_garbage_on_the_socket_is_refused_and_counted(run_dir: Path, writer: Writer, acceptor: Acceptor) -> None:

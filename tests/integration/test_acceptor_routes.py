@@ -1,0 +1,224 @@
+"""The ingest routes over HTTP, with a real shard behind them and no PostgreSQL."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from hseie.acceptor.collector import WriterLink
+from hseie.acceptor.proxy import AnalyticsProxy
+from hseie.acceptor.routes import IngestRoutes, make_app
+from hseie.bus import Dealer, ipc_endpoint
+from hseie.config import load
+from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
+
+TIME = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+GOOD = {"meterId": "METER_001", "kwhConsumedAc": 10.5, "voltage": 230, "timestamp": TIME}
+BAD = {**GOOD, "voltage": 501}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def run_dir() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="hseie-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+class Door:
+    """An acceptor's application with one shard and a stand-in for analytics."""
+
+    def __init__(self, run_dir: Path, **settings: str) -> None:
+        self.config = load(None, {f"HSEIE_{key}": value for key, value in settings.items()}).config
+        self._run_dir = run_dir
+
+    async def open(self) -> "Door":
+        self.writer = await Writer(self._run_dir).start()
+        self.link = WriterLink(0, 8, 1 << 20, 30)
+        endpoint = ipc_endpoint(self._run_dir, "writer-0")
+        self.dealer = Dealer(endpoint, self.link.on_message, message_bytes_max=MESSAGE_BYTES_MAX)
+        self.link.send = self.dealer.send
+        async with asyncio.timeout(10):
+            while self.link.boot is None:
+                self.link.sweep(0.0, 30)
+                await asyncio.sleep(0.01)
+        self.analytics = TestServer(_stand_in())
+        await self.analytics.start_server()
+        self.routes = IngestRoutes(self.config, [self.link])
+        self.proxy = AnalyticsProxy("127.0.0.1", self.analytics.port or 0)
+        self.client = TestClient(TestServer(make_app(self.config, self.routes, self.proxy)))
+        await self.client.start_server()
+        return self
+
+    async def close(self) -> None:
+        await self.client.close()
+        await self.proxy.close()
+        await self.analytics.close()
+        self.dealer.close()
+        await self.writer.stop()
+
+    async def post(self, body: Any, path: str = "/v1/ingest/meter", **headers: str) -> tuple[int, Any, Any]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.client.post(path, data=data, headers={**JSON, **named}) as answer:
+            return answer.status, await answer.json(content_type=None), answer.headers
+
+
+def _stand_in() -> web.Application:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"path": request.path_qs, "method": request.method}, headers={"X-From": "analytics"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    return app
+
+
+@pytest.fixture
+async def door(run_dir: Path) -> AsyncIterator[Door]:
+    door = await Door(run_dir).open()
+    yield door
+    await door.close()
+
+
+async def test_one_reading(door: Door) -> None:
+    status, answer, _ = await door.post(GOOD)
+    assert (status, answer["success"], answer["meterId"], answer["timestamp"]) == (202, True, "METER_001", TIME)
+    assert answer["mode"] == "queued"
+    assert answer["jobId"] == f"0-{door.writer.journal.last_seq}"
+
+
+async def test_the_same_again_is_a_success_that_says_so(door: Door) -> None:
+    await door.post(GOOD)
+    status, answer, _ = await door.post(GOOD)
+    assert (status, answer["success"], answer["duplicate"]) == (202, True, True)
+
+
+async def test_a_batch_with_a_bad_item(door: Door) -> None:
+    status, answer, _ = await door.post([GOOD, BAD, {**GOOD, "meterId": "M2"}, GOOD])
+    assert (status, answer["accepted"], answer["duplicates"], answer["rejected"]) == (207, 2, 1, 1)
+    assert [(error["index"], error["pointer"], error["code"]) for error in answer["errors"]] == [
+        (1, "/voltage", "out_of_range")
+    ]
+
+
+async def test_nothing_good_is_a_problem_and_reaches_no_journal(door: Door) -> None:
+    last = door.writer.journal.last_seq
+    for body in (BAD, [BAD, BAD]):
+        status, answer, headers = await door.post(body)
+        assert (status, headers["Content-Type"]) == (400, "application/problem+json")
+        assert answer["errors"][0]["pointer"] == "/voltage"
+    assert door.writer.journal.last_seq == last
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"Content_Type": "text/plain"}, 415, "unsupported_media_type"),
+        ({"Content_Type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
+        ({"Content_Type": "application/json; charset=latin-1"}, 415, "unsupported_media_type"),
+        ({"Content_Type": "application/json; charset=utf-8"}, 202, None),
+    ],
+)
+async def test_media_types(door: Door, headers: dict[str, str], status: int, code: str | None) -> None:
+    got, answer, _ = await door.post(GOOD, **headers)
+    assert (got, answer.get("code")) == (status, code)
+
+
+async def test_a_body_beyond_the_limit(run_dir: Path) -> None:
+    door = await Door(run_dir, HTTP__BODY_BYTES_MAX="10000").open()
+    status, answer, _ = await door.post([GOOD] * 200)
+    assert (status, answer["code"]) == (413, "too_large")
+    await door.close()
+
+
+async def test_a_batch_beyond_the_limit(run_dir: Path) -> None:
+    door = await Door(run_dir, HTTP__BATCH_READINGS_MAX="10").open()
+    status, answer, _ = await door.post([GOOD] * 11)
+    assert (status, answer["code"]) == (413, "batch_too_large")
+    await door.close()
+
+
+async def test_waiting_for_the_commit(door: Door) -> None:
+    post = asyncio.ensure_future(door.post(GOOD, Prefer="wait=10"))
+    async with asyncio.timeout(10):
+        while not door.link.frames_to_commit:
+            await asyncio.sleep(0.01)
+    assert not post.done()
+    door.writer.intake.committed(door.writer.journal.last_seq)
+    status, answer, headers = await post
+    assert (status, answer["mode"], headers["Preference-Applied"]) == (201, "direct", "wait=10")
+
+
+async def test_a_wait_that_is_not_met_is_an_honest_202(door: Door) -> None:
+    status, answer, headers = await door.post(GOOD, Prefer="wait=0")
+    assert (status, answer["mode"], "Preference-Applied" in headers) == (202, "queued", False)
+
+
+async def test_waiting_by_default_and_not_on_request(run_dir: Path) -> None:
+    door = await Door(run_dir, INGEST__ACK="commit", INGEST__COMMIT_TIMEOUT_MS="300").open()
+    assert (await door.post(GOOD))[1]["mode"] == "queued"  # nobody commits here
+    status, _, headers = await door.post(GOOD, Prefer="respond-async")
+    assert (status, headers["Preference-Applied"]) == (202, "respond-async")
+    await door.close()
+
+
+async def test_a_draining_acceptor_says_so(door: Door) -> None:
+    door.routes.draining = True
+    status, answer, headers = await door.post(GOOD)
+    assert (status, answer["code"], headers["Retry-After"]) == (503, "draining", "1")
+
+
+async def test_too_many_requests_in_flight(run_dir: Path) -> None:
+    door = await Door(run_dir, HTTP__REQUESTS_IN_FLIGHT_MAX="3").open()
+    waiting = [asyncio.ensure_future(door.post(GOOD, Prefer="wait=20")) for _ in range(3)]
+    async with asyncio.timeout(10):
+        while door.routes.counts.in_flight < 3:
+            await asyncio.sleep(0.01)
+    status, answer, headers = await door.post(GOOD)
+    assert (status, answer["code"], "Retry-After" in headers) == (503, "overloaded", True)
+    async with asyncio.timeout(10):
+        while door.link.frames_to_commit == 0:
+            await asyncio.sleep(0.01)
+    door.writer.intake.committed(door.writer.journal.last_seq)
+    assert [answer[0] for answer in await asyncio.gather(*waiting)] == [201, 201, 201]
+    await door.close()
+
+
+async def test_a_lost_writer_is_503(door: Door) -> None:
+    door.link.boot = None
+    status, answer, headers = await door.post(GOOD)
+    assert (status, answer["code"], headers["Retry-After"]) == (503, "writer_unavailable", "1")
+
+
+async def test_only_post_on_an_ingest_route(door: Door) -> None:
+    for method in ("GET", "PUT", "DELETE"):
+        async with door.client.request(method, "/v1/ingest/vehicle") as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+
+
+async def test_other_requests_are_passed_on(door: Door) -> None:
+    async with door.client.get("/v1/analytics/stats?a=1&b=%20") as answer:
+        assert await answer.json() == {"path": "/v1/analytics/stats?a=1&b=%20", "method": "GET"}
+        assert answer.headers["X-From"] == "analytics"
+
+
+async def test_without_analytics_questions_are_503_and_readings_are_taken(door: Door) -> None:
+    await door.analytics.close()
+    async with door.client.get("/v1/analytics/stats") as answer:
+        assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "analytics_unavailable")
+        assert "Retry-After" in answer.headers
+    assert (await door.post(GOOD))[0] == 202
+
+
+async def test_liveness_needs_nobody_else(door: Door) -> None:
+    await door.analytics.close()
+    async with door.client.get("/livez") as answer:
+        assert answer.status == 200

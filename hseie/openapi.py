@@ -74,7 +74,6 @@ _INGEST_PROBLEMS = (
     "journal_full",
     "draining",
     "ack_timeout",
-    "commit_timeout",
 )
 _QUERY_PROBLEMS = ("bad_parameter", "database_unavailable", "overloaded", "analytics_unavailable")
 

@@ -90,7 +90,8 @@ def _kind_schemas(kind: Kind) -> dict[str, Schema]:
                 "timestamp": TIME,
                 "mode": {"type": "string", "enum": ["queued", "direct"]},
                 "jobId": {"type": "string"},
-            }
+            },
+            {"duplicate": {"const": True, "description": "an exact re-send: acknowledged, and stored before"}},
         ),
     }
 

@@ -48,7 +48,7 @@ PROBLEMS = _problems(
     ("invalid_reading", 400, "The reading was refused."),
     ("all_rejected", 400, "Every reading was refused."),
     ("bad_parameter", 400, "A parameter of the query is wrong."),
-    ("bad_encoding", 400, "The compressed body is damaged."),
+    ("bad_encoding", 400, "The body cannot be unpacked: its compression or its framing is damaged."),
     ("not_found", 404, "There is nothing here."),
     ("unknown_device", 404, "No reading of this device was ever stored."),
     ("unknown_job", 404, "This job was never handed out."),
@@ -64,7 +64,6 @@ PROBLEMS = _problems(
     ("draining", 503, "The node is shutting down."),
     ("not_ready", 503, "The node is not ready to serve."),
     ("ack_timeout", 503, "The acknowledgement took too long; the reading may have been stored."),
-    ("commit_timeout", 503, "The commit took too long; the reading may be stored later."),
     ("database_unavailable", 503, "The database does not answer."),
     ("analytics_unavailable", 503, "The analytics process does not answer."),
 )

@@ -83,6 +83,10 @@ async def _safety_net(request: web.Request, handler: Handler) -> web.StreamRespo
         answer = problem("request_timeout")
         answer.force_close()
         return answer
+    except web.RequestPayloadError:
+        answer = problem("bad_encoding")
+        answer.force_close()
+        return answer
     except (web.HTTPException, ConnectionError):
         raise  # a redirect, or the client has gone: aiohttp knows both
     except Exception:
@@ -238,4 +242,4 @@ def _server_logger() -> logging.Logger:
 
 def _not_clients_noise(record: logging.LogRecord) -> bool:
     cause = record.exc_info[1] if record.exc_info else None
-    return not isinstance(cause, http_exceptions.HttpProcessingError)
+    return not isinstance(cause, http_exceptions.HttpProcessingError | web.RequestPayloadError)

@@ -16,6 +16,7 @@ from hseie.readings import KINDS, Kind
 from hseie.web import new_app, problem, read_body
 
 _JSON_TYPES = ("application/json", "text/json")
+_ENCODINGS = ("identity", "gzip", "deflate")  # aiohttp inflates them, and counts inflated bytes against the limit
 
 
 @dataclass(slots=True)
@@ -67,6 +68,8 @@ class IngestRoutes:
             return problem("overloaded")
         if request.content_type not in _JSON_TYPES or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
             return problem("unsupported_media_type", "readings are sent as application/json in UTF-8")
+        if request.headers.get("Content-Encoding", "identity").lower() not in _ENCODINGS:
+            return problem("unsupported_media_type", f"bodies may be compressed with {', '.join(_ENCODINGS[1:])}")
         try:
             parsed = self._parser.parse(await read_body(request), kind, time.time())
         except RejectedBodyError as error:

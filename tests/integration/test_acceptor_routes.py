@@ -1,6 +1,7 @@
 """The ingest routes over HTTP, with a real shard behind them and no PostgreSQL."""
 
 import asyncio
+import gzip
 import json
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.routes import IngestRoutes, make_app
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config import load
+from hseie.openapi import ROUTES
 from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
 
 TIME = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
@@ -222,3 +224,36 @@ async def test_liveness_needs_nobody_else(door: Door) -> None:
     await door.analytics.close()
     async with door.client.get("/livez") as answer:
         assert answer.status == 200
+
+
+async def test_the_routes_are_those_of_the_description(door: Door) -> None:
+    app = door.client.app
+    assert app is not None
+    served = {
+        (route.method.lower(), route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "*"
+    } - {("get", "/livez"), ("head", "/livez")}
+    assert served == {(route.method, route.path) for route in ROUTES if route.served_by == "acceptor"}
+
+
+async def test_a_compressed_body_is_inflated(door: Door) -> None:
+    assert (await door.post(gzip.compress(json.dumps(GOOD).encode()), Content_Encoding="gzip"))[0] == 202
+
+
+async def test_a_damaged_or_unknown_encoding_is_refused(door: Door) -> None:
+    packed = gzip.compress(json.dumps([GOOD] * 50).encode())
+    for body in (b"\x00" + packed, b"not gzip"):
+        status, answer, _ = await door.post(body, Content_Encoding="gzip")
+        assert (status, answer["code"]) == (400, "bad_encoding")
+    status, answer, _ = await door.post(packed[:-20], Content_Encoding="gzip")
+    assert (status, answer["code"]) == (400, "bad_json")  # cut off: what is left is unpacked, and no whole document
+    status, answer, _ = await door.post(packed, Content_Encoding="br")
+    assert (status, answer["code"]) == (415, "unsupported_media_type")
+
+
+async def test_the_limit_counts_inflated_bytes(run_dir: Path) -> None:
+    door = await Door(run_dir, HTTP__BODY_BYTES_MAX="10000").open()
+    status, answer, _ = await door.post(gzip.compress(b" " * 10_000_000), Content_Encoding="gzip")
+    assert (status, answer["code"]) == (413, "too_large")
+    await door.close()

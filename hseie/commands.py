@@ -14,7 +14,7 @@ from hseie import database, migrations
 from hseie.audit import Audit, audit
 from hseie.config import Config, Loaded, keys, masked
 from hseie.control import Snapshot, ask_snapshot, run_dir_of
-from hseie.embedded import find_binaries, read_url
+from hseie.embedded.server import find_binaries, read_url
 from hseie.errors import ExitCode, NotReachableError
 from hseie.tables import print_table
 

@@ -16,7 +16,7 @@ import uvloop
 
 from hseie import __version__, control, logs, topology
 from hseie.config import Config, masked
-from hseie.embedded import EmbeddedPostgres
+from hseie.embedded.server import EmbeddedPostgres
 from hseie.errors import ExitCode
 from hseie.process import ProcessSpec
 from hseie.supervisor.lock import InstanceLock

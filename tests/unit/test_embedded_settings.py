@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hseie.postgres_log import ServerLog
-from hseie.postgres_settings import (
+from hseie.embedded.log import ServerLog
+from hseie.embedded.settings import (
     GIB,
     HBA,
     LOG_FILE_MIB,

@@ -24,8 +24,7 @@ FLOORS = (
     # Pure: no sockets, no loop, no processes.
     "__init__ answers config errors frames logs openapi openapi_schemas problems readings resources tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
-    "bus control database migrations audit web process embedded postgres_binaries postgres_cluster postgres_identity "
-    "postgres_launcher postgres_log postgres_processes postgres_settings",
+    "bus control database migrations audit web process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
@@ -40,7 +39,7 @@ IMPORTERS = {
     "zmq": r"hseie\.bus",
     "asyncpg": r"hseie\.database",
     "sqlite3": r"hseie\.writer\.journal",
-    "subprocess": r"hseie\.(embedded|postgres_\w+)",
+    "subprocess": r"hseie\.embedded\.\w+",
     "multiprocessing": r"hseie\.(process|supervisor\.member)",
     "aiohttp": r"hseie\.(web|acceptor\.\w+|analytics\.\w+)",
     "rich": r"hseie\.(tables|demo)|simulator\.\w+",

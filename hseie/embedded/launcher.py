@@ -1,6 +1,6 @@
 """Becomes somebody PostgreSQL agrees to run as, ties its life to its parent's, and turns into a PostgreSQL program.
 
-Run as a script of its own (`python -I -S postgres_launcher.py …`, see postgres_identity.command) and not as a
+Run as a script of its own (`python -I -S launcher.py …`, see identity.command) and not as a
 preexec_fn: code between fork and exec of a process that may have threads can deadlock. It imports nothing of hseie and
 little else, because it stands in the way of every start, and it needs no file once it has changed who it is.
 

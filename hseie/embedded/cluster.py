@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from hseie import postgres_identity, postgres_processes, postgres_settings
+from hseie.embedded import identity, processes
+from hseie.embedded.binaries import Binaries, configure_options
+from hseie.embedded.identity import Standing
+from hseie.embedded.settings import HBA, configuration_file, for_ingest, this_machine
 from hseie.errors import EmbeddedPostgresError
-from hseie.postgres_binaries import Binaries, configure_options
-from hseie.postgres_identity import Standing
 
 ROLE = "hseie"
 INITDB_TIMEOUT_S = 300.0
@@ -33,7 +34,7 @@ def major_version(cluster: Path) -> int | None:
 def create(folder: Path, binaries: Binaries, standing: Standing, environment: Mapping[str, str]) -> None:
     """Makes `folder`/pgdata: initdb beside the final name, and a rename when all is on disk."""
     for leftover in folder.glob("pgdata.new.*"):
-        postgres_processes.end_all(leftover, lambda _: None, patience_s=2.0)
+        processes.end_all(leftover, lambda _: None, patience_s=2.0)
         shutil.rmtree(leftover, ignore_errors=True)
     if not (folder / "password").exists():
         replace(folder / "password", secrets.token_urlsafe(24))  # 192 bits, and nothing a url would have to escape
@@ -47,9 +48,7 @@ def create(folder: Path, binaries: Binaries, standing: Standing, environment: Ma
         password.write((folder / "password").read_bytes())
         password.flush()
         result = subprocess.run(
-            postgres_identity.command(
-                standing.identity, [str(binaries.bindir / "initdb"), "-D", cluster.argument, *arguments]
-            ),
+            identity.command(standing.identity, [str(binaries.bindir / "initdb"), "-D", cluster.argument, *arguments]),
             cwd="/",
             stdin=password,
             capture_output=True,
@@ -89,10 +88,10 @@ def hand_over(cluster: Path, standing: Standing) -> None:
 
 def configure(cluster: Path, binaries: Binaries, standing: Standing, settings: Mapping[str, str]) -> None:
     """Writes settings (`settings` over the derived) and access rules: those of a newer HSEIE reach old clusters."""
-    machine = postgres_settings.this_machine(cluster)
-    chosen = postgres_settings.for_ingest(machine, configure_options(binaries)) | dict(settings)
-    replace(cluster / "hseie.conf", postgres_settings.configuration_file(chosen), standing.identity.owner())
-    replace(cluster / "pg_hba.conf", postgres_settings.HBA, standing.identity.owner())
+    machine = this_machine(cluster)
+    chosen = for_ingest(machine, configure_options(binaries)) | dict(settings)
+    replace(cluster / "hseie.conf", configuration_file(chosen), standing.identity.owner())
+    replace(cluster / "pg_hba.conf", HBA, standing.identity.owner())
 
 
 def forget_foreign_pid(cluster: Path) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hseie import postgres_launcher
+from hseie.embedded import launcher
 from hseie.errors import EmbeddedPostgresError
 
 NOBODY = 65534  # the usual number of the user without rights, where the machine names none
@@ -76,9 +76,9 @@ class OpenedCluster:
 
 def command(identity: Identity, program: Sequence[str], death_signal: signal.Signals = signal.SIGINT) -> list[str]:
     """The command line that runs the program as that identity and signals it when the calling thread dies."""
-    launcher = [sys.executable, "-I", "-S", postgres_launcher.__file__]
+    interpreter = [sys.executable, "-I", "-S", launcher.__file__]
     return [
-        *launcher,
+        *interpreter,
         identity.kind,
         str(identity.uid),
         str(identity.gid),

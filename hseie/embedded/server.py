@@ -20,15 +20,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from hseie import postgres_cluster, postgres_identity, postgres_processes
+from hseie.embedded import cluster, identity, processes
+from hseie.embedded.binaries import Binaries, copy_within_reach, find_binaries
+from hseie.embedded.identity import Standing
+from hseie.embedded.log import ServerLog
 from hseie.errors import EmbeddedPostgresError
-from hseie.postgres_binaries import Binaries, copy_within_reach, find_binaries
-from hseie.postgres_identity import Standing
-from hseie.postgres_log import ServerLog
 
 __all__ = ["Binaries", "EmbeddedPostgres", "find_binaries", "read_url"]
 
-ROLE = postgres_cluster.ROLE
+ROLE = cluster.ROLE
 DATABASE = "hseie"
 HOST = "127.0.0.1"
 CLIENT_TIMEOUT_S = 60.0
@@ -113,13 +113,13 @@ class EmbeddedPostgres:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(patience_s)
         # After a clean end nobody is left; the children of a killed postmaster may be.
-        postgres_processes.end_all(self._cluster, lambda _: None, patience_s=2.0)
+        processes.end_all(self._cluster, lambda _: None, patience_s=2.0)
 
     def _start(self, timeout_s: float, notify: Callable[[str], None]) -> str:
         if not self.alive():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            postgres_cluster.sync_folder(self._folder.parent)
-            major = postgres_cluster.major_version(self._cluster)
+            cluster.sync_folder(self._folder.parent)
+            major = cluster.major_version(self._cluster)
             if major is not None and not (self._folder / "password").exists():
                 raise EmbeddedPostgresError(f"{self._folder}/password is gone, and nothing else opens the database.")
             binaries, standing = self._prepare(major, notify)
@@ -140,7 +140,7 @@ class EmbeddedPostgres:
     def _prepare(self, major: int | None, notify: Callable[[str], None]) -> tuple[Binaries, Standing]:
         """Everything before the server runs: who, with which programs, on a cluster nobody else works on."""
         binaries = find_binaries(self._environ, major)
-        standing = postgres_identity.choose(self._folder, binaries.bindir / "postgres")
+        standing = identity.choose(self._folder, binaries.bindir / "postgres")
         if standing.identity.kind == "user":
             self._folder.chmod(0o711)  # ours: the server has to get through to its cluster, not to read beside it
         if not standing.reaches_programs:
@@ -148,12 +148,12 @@ class EmbeddedPostgres:
         self._say("postgres.chosen", version=str(binaries), identity=standing.identity.kind)
         if major is None:
             notify("making a new database cluster")
-            postgres_cluster.create(self._folder, binaries, standing, self._environment())
-        if not postgres_processes.end_all(self._cluster, notify):
+            cluster.create(self._folder, binaries, standing, self._environment())
+        if not processes.end_all(self._cluster, notify):
             raise EmbeddedPostgresError(f"A PostgreSQL of an earlier start on {self._cluster} does not end.")
-        postgres_cluster.forget_foreign_pid(self._cluster)
-        postgres_cluster.hand_over(self._cluster, standing)
-        postgres_cluster.configure(self._cluster, binaries, standing, self._settings)
+        cluster.forget_foreign_pid(self._cluster)
+        cluster.hand_over(self._cluster, standing)
+        cluster.configure(self._cluster, binaries, standing, self._settings)
         return binaries, standing
 
     def _launch(self, binaries: Binaries, standing: Standing, timeout_s: float, notify: Callable[[str], None]) -> None:
@@ -161,12 +161,12 @@ class EmbeddedPostgres:
         self._server_log.trim()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             port = self._choose_port(again=attempt > 1)
-            postgres_cluster.replace(self._folder / "port", f"{port}\n")
+            cluster.replace(self._folder / "port", f"{port}\n")
             self._process = self._spawn_postmaster(binaries, standing, port)
             if self._wait_until_ready(self._process, timeout_s, notify):
                 return
             # Its log collector outlives it by a moment, and has the reason.
-            postgres_processes.end_all(self._cluster, lambda _: None, patience_s=2.0)
+            processes.end_all(self._cluster, lambda _: None, patience_s=2.0)
             tail = self._server_log.tail()
             # Somebody took the port between our look and PostgreSQL's; anything else will not get better.
             if "could not bind" not in tail or attempt == PORT_ATTEMPTS:
@@ -185,7 +185,7 @@ class EmbeddedPostgres:
         ):
             program = [str(binaries.bindir / "postgres"), "-D", cluster.argument, *options]
             return subprocess.Popen(
-                postgres_identity.command(standing.identity, program),
+                identity.command(standing.identity, program),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=startup_log,
@@ -202,7 +202,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + timeout_s
         recovering = False
         while process.poll() is None:
-            if postgres_cluster.reported_state(self._cluster, process.pid) == "ready":
+            if cluster.reported_state(self._cluster, process.pid) == "ready":
                 return True
             tail = self._server_log.tail()
             recovering = recovering or "database system was interrupted" in tail or "automatic recovery" in tail

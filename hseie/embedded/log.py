@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hseie.postgres_settings import LOG_FILES
+from hseie.embedded.settings import LOG_FILES
 
 TAIL_BYTES = 16_384
 

@@ -25,7 +25,7 @@ from simulator.options import Options
 from simulator.run import simulate
 from simulator.terminal import figures as fleet_figures
 
-# So much history is sent first, that the dashboard has something to show; half a million readings, a few seconds.
+# So much history is sent first, that questions have an answer at once; half a million readings, a few seconds.
 BACKFILL_HOURS = 0.5
 _TERMINAL_EVERY_S = 1.0
 _LINE_EVERY_S = 5.0
@@ -115,10 +115,10 @@ class _Display:
     def begin(self, look: Look) -> None:
         url = address(self._config)
         click.echo(ready_line(self._config))
-        click.echo(f"  dashboard  {url}/")
-        click.echo(f"  API        {url}/api")
-        click.echo(f"  ingest     {url}/v1/ingest")
-        click.echo(f"  fleet      {self._devices:,} meters and {self._devices:,} vehicles, a reading a minute each")
+        click.echo(f"  API      {url}/api")
+        click.echo(f"  fleet    {url}/v1/analytics/stats")
+        click.echo(f"  one car  {url}/v1/analytics/performance/VEHICLE_001")
+        click.echo(f"  sending  {self._devices:,} meters and {self._devices:,} vehicles, a reading a minute each")
         click.echo("Ctrl-C stops everything.")
         self._task = asyncio.get_running_loop().create_task(self._show(look))
 

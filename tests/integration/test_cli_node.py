@@ -130,7 +130,7 @@ def test_the_demo(cli: Cli) -> None:
     demo = cli.start("demo", "--devices", "20")
     eventually(lambda: "p99" in cli.out() or demo.poll() is not None, "rates are shown")
     out = cli.out()
-    for part in ("HSEIE ready: ", "dashboard ", "20 meters and 20 vehicles", "received ", "committed ", "waiting "):
+    for part in ("HSEIE ready: ", "one car ", "20 meters and 20 vehicles", "received ", "committed ", "waiting "):
         assert part in out
     demo.send_signal(signal.SIGINT)
     assert demo.wait(PATIENCE_S) == 0

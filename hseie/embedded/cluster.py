@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,11 +32,20 @@ def major_version(cluster: Path) -> int | None:
         ) from None
 
 
+def _remove(leftover: Path) -> None:
+    # A killed initdb may still be clearing up after itself, and put a file where one was just removed.
+    for _ in range(20):
+        shutil.rmtree(leftover, ignore_errors=True)
+        if not leftover.exists():
+            return
+        time.sleep(0.1)
+
+
 def create(folder: Path, binaries: Binaries, standing: Standing, environment: Mapping[str, str]) -> None:
     """Makes `folder`/pgdata: initdb beside the final name, and a rename when all is on disk."""
     for leftover in folder.glob("pgdata.new.*"):
         processes.end_all(leftover, lambda _: None, patience_s=2.0)
-        shutil.rmtree(leftover, ignore_errors=True)
+        _remove(leftover)
     if not (folder / "password").exists():
         replace(folder / "password", secrets.token_urlsafe(24))  # 192 bits, and nothing a url would have to escape
     new = Path(tempfile.mkdtemp(prefix="pgdata.new.", dir=folder))

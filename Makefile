@@ -30,8 +30,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 
+# The pure stops on the way of a reading, then a whole node at full rate (bench/node.py nominal takes five minutes more).
 bench: setup
 	$(BIN)/python -m pytest bench/micro --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name $(ARGS)
+	$(BIN)/python bench/node.py batches singles
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from hseie.durable import replace, sync_folder
 from hseie.embedded import cluster, identity, processes
 from hseie.embedded.binaries import Binaries, copy_within_reach, find_binaries
 from hseie.embedded.identity import Standing
@@ -118,7 +119,7 @@ class EmbeddedPostgres:
     def _start(self, timeout_s: float, notify: Callable[[str], None]) -> str:
         if not self.alive():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            cluster.sync_folder(self._folder.parent)
+            sync_folder(self._folder.parent)
             major = cluster.major_version(self._cluster)
             if major is not None and not (self._folder / "password").exists():
                 raise EmbeddedPostgresError(f"{self._folder}/password is gone, and nothing else opens the database.")
@@ -161,7 +162,7 @@ class EmbeddedPostgres:
         self._server_log.trim()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             port = self._choose_port(again=attempt > 1)
-            cluster.replace(self._folder / "port", f"{port}\n")
+            replace(self._folder / "port", f"{port}\n")
             self._process = self._spawn_postmaster(binaries, standing, port)
             if self._wait_until_ready(self._process, timeout_s, notify):
                 return

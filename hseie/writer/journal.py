@@ -9,6 +9,7 @@ shard's later journals start above all its earlier ones and a receipt "shard-seq
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 import uuid
@@ -22,6 +23,7 @@ from typing import TypeVar
 import msgpack
 import orjson
 
+from hseie.durable import sync_folder
 from hseie.errors import JournalError
 from hseie.resources import sql
 
@@ -88,6 +90,7 @@ class Journal:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        is_new = not self._path.exists()
         self._writer = _connect(self._path)
         self._writer.executescript(f"BEGIN; {sql('journal', 'schema')} COMMIT;")
         meta = dict(self._writer.execute(sql("journal", "meta_read")))
@@ -110,6 +113,10 @@ class Journal:
                 f"{self._path} is the journal of shard {self.identity.shard} of {self.identity.shards}; was it renamed?"
             )
         self._reader = _connect(self._path)
+        if is_new:  # SQLite syncs its files, but nobody else the names of the folders they lie in
+            for folder in (self._path.parent, *self._path.parent.parents[:2]):
+                with contextlib.suppress(PermissionError):  # one that we may enter but not list is not ours
+                    sync_folder(folder)
         oldest, newest, size = self._writer.execute(sql("journal", "frame_extent")).fetchone()
         # After everything was pruned the file no longer holds its newest frame; the pruning left its number.
         self.last_seq = max(newest or 0, int(meta.get("pruned_seq", self.identity.first_seq - 1)))

@@ -110,7 +110,7 @@ class Committer:
         if self._batch is None:
             if not (until_empty or self._draining):
                 await self._wait_until_due()
-            self._batch = await self._pending.take()
+            self._batch = await self._pending.take(after_parking=self._apart)
             self._apart = False
         if self._batch is not None:
             await self._flush(self._batch)

@@ -50,6 +50,7 @@ async def flush(connection: Any, batch: Batch, owner: Ownership, previous_seq: i
             if part.pieces:
                 stored = await database.copy_rows(connection, f"{kind.name}_history", kind.columns, part.pieces)
                 _check_count(stored, part)
+            if part.changed:  # not with late readings alone
                 await _merge_changed(connection, kind, part.changed_rows())
         await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
 

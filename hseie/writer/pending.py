@@ -37,6 +37,7 @@ class Pending:
         """Go on with the frame after `seq`, from the journal: after a start, or when PostgreSQL says so."""
         newest = self._journal.last_seq
         self._position = seq
+        self._state.forget()  # it may know what PostgreSQL does not
         self.behind = True
         self._batch = Batch()
         self.waiting = [0 for _ in KINDS]  # what arrives during the counting is added by `add`
@@ -54,8 +55,14 @@ class Pending:
             self.behind = True
             self._batch = Batch()
 
-    async def take(self) -> Batch | None:
-        """Return the next batch, or None when nothing is waiting. Raises JournalError when it cannot be read back."""
+    async def take(self, after_parking: bool = False) -> Batch | None:
+        """Return the next batch, or None when nothing is waiting. Raises JournalError when it cannot be read back.
+
+        `after_parking`: lines of the last one may have been parked. The map of newest states holds them all the same,
+        and they have kept older ones out of what was gathered since: so that is gathered anew.
+        """
+        if after_parking:
+            await self.restart_after(self._position)
         if self.behind:
             batch = await self._read_back()
         else:

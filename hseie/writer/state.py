@@ -24,7 +24,7 @@ class StateMap:
         At equal times the later line wins: it is a correction.
         """
         if len(self) > self._devices_max:
-            self._newest = [{} for _ in KINDS]
+            self.forget()
         newest = self._newest[kind]
         known = newest.get
         for line in lines:
@@ -35,3 +35,7 @@ class StateMap:
             if before is None or time >= before:
                 newest[device] = time
                 changed[device] = line
+
+    def forget(self) -> None:
+        """Begin again without knowing any device."""
+        self._newest = [{} for _ in KINDS]

@@ -1,0 +1,60 @@
+"""Starts that cannot succeed say why in one line, with an exit code, and disturb nobody."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import Stage
+from tests.system.ledger import meter
+from tests.system.node import Node, free_port
+
+
+@pytest.fixture(scope="module")
+def node(module_stage: Stage, new_database: Callable[[], str]) -> Node:
+    return module_stage.node(DATABASE_URL=new_database()).start()
+
+
+def refused(node: Node, arguments: list[str], code: int, reason: str, **environ: str) -> None:
+    done = node.command("up", *arguments, **environ)
+    assert (done.returncode, done.stdout) == (code, ""), done
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_node_on_the_same_data_folder(node: Node) -> None:
+    assert node.process is not None
+    refused(node, ["--port", str(free_port())], 75, f"hseie: another node (pid {node.process.pid}) runs on {node.data}")
+    # The first one has not lost its sockets to it.
+    assert node.post("meter", meter("still-there"), Prefer="wait").status == 201
+    assert node.status()["ready"]
+
+
+@pytest.mark.parametrize("which", ["acceptors", "analytics"])
+def test_a_port_that_is_taken(node: Node, tmp_path: Path, which: str) -> None:
+    newcomer = Node(tmp_path / "newcomer", node.environ)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        given = str(taken) if which == "acceptors" else str(taken - 1)
+        refused(newcomer, ["--port", given], 75, f"hseie: port {taken} is taken")
+
+
+def test_the_port_of_another_node(node: Node, tmp_path: Path) -> None:
+    newcomer = Node(tmp_path / "newcomer", node.environ)
+    refused(newcomer, ["--port", str(node.port)], 75, f"hseie: port {node.port} is taken")
+
+
+def test_an_unknown_key(node: Node, tmp_path: Path) -> None:
+    newcomer = Node(tmp_path / "newcomer", node.environ)
+    refused(newcomer, [], 78, "did you mean writer.shards?", HSEIE_WRITER__SHARD="3")
+    file = tmp_path / "hseie.toml"
+    file.write_text("[writer]\nflush_intervall_ms = 100\n")
+    refused(newcomer, ["--config", str(file)], 78, "did you mean writer.flush_interval_ms?")
+    assert not newcomer.data.exists()
+
+
+def test_an_unknown_option(node: Node) -> None:
+    done = node.command("up", "--prot", "3000")
+    assert done.returncode == 64
+    assert "--port" in done.stderr

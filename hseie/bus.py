@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 import zmq
 
 from hseie.errors import FrameError
@@ -17,6 +18,8 @@ MESSAGES_IN_QUEUE_MAX = 1000  # per peer and direction; byte limits are kept by 
 _MESSAGES_PER_WAKE = 200  # then other work of the loop gets its turn
 _RECONNECT_MS = 50
 _RECONNECT_MAX_MS = 500
+
+_log = structlog.get_logger("hseie.bus")
 
 
 def ipc_endpoint(run_dir: Path, name: str) -> str:
@@ -61,6 +64,10 @@ class _Socket:
                 self._deliver(parts)
             except FrameError:
                 self.refused += 1
+            except Exception:
+                # A bug met in one message must not stop those behind it: nobody would wake this socket again.
+                self.refused += 1
+                _log.exception("message_failed")
             if self._closed:
                 return
         self._plan_wake()

@@ -30,6 +30,16 @@ DATABASE_ERRORS = (
 
 T = TypeVar("T")
 
+# Of every session. A commit means synced, whatever the server's default is; and the server notices within half a minute
+# when we are gone without a word, so that our locks do not outlive us by the two hours of TCP.
+_SESSION = {
+    "timezone": "UTC",
+    "synchronous_commit": "on",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+}
+
 # COPY sources are cut to this size: asyncpg waits for the socket between pieces, so the loop stays free.
 _COPY_PIECE_BYTES = 262_144
 
@@ -53,7 +63,8 @@ def classify(error: BaseException) -> Failure:
     """Tell by its SQLSTATE class what a database error asks for. Unknown ones are for an operator."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        if state == "23514" and "no partition of relation" in str(error):
+        # A missing partition has the code of a violated check, but names no constraint. (Its text may be translated.)
+        if state == "23514" and getattr(error, "constraint_name", None) is None:
             return Failure.NO_PARTITION
         if state[:2] in _UNAVAILABLE_CLASSES:
             return Failure.UNAVAILABLE
@@ -90,7 +101,7 @@ async def connect(url: str, name: str, timeout_s: float, settings: Mapping[str, 
 
     Raises DatabaseUnavailableError with PostgreSQL's own words when there is none to be had.
     """
-    options = {"application_name": name, "timezone": "UTC", **(settings or {})}
+    options = {**_SESSION, "application_name": name, **(settings or {})}
     try:
         return await asyncpg.connect(url, timeout=timeout_s, server_settings=options)
     except DATABASE_ERRORS as error:
@@ -99,7 +110,7 @@ async def connect(url: str, name: str, timeout_s: float, settings: Mapping[str, 
 
 async def create_pool(url: str, name: str, size: int, timeout_s: float, settings: Mapping[str, str]) -> Any:
     """Open a pool that connects on first use, so that it can be made while PostgreSQL is away."""
-    options = {"application_name": name, "timezone": "UTC", **settings}
+    options = {**_SESSION, "application_name": name, **settings}
     return await asyncpg.create_pool(url, min_size=0, max_size=size, timeout=timeout_s, server_settings=options)
 
 
@@ -111,6 +122,26 @@ async def copy_rows(connection: Any, table: str, columns: Sequence[str], pieces:
     """
     status = await connection.copy_to_table(table, columns=columns, source=_as_async(pieces), format="text")
     return int(status.rsplit(" ", 1)[1])
+
+
+async def within(timeout_s: float, connection: Any, work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` with a connection; when it does not end in time, cut the connection and raise TimeoutError.
+
+    A cancellation alone is not enough: asyncpg can wait for ever for a backend that has died or does not answer.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout_s)
+    except asyncio.CancelledError:
+        connection.terminate()
+        task.cancel()
+        raise
+    if done:
+        return task.result()
+    connection.terminate()
+    task.cancel()
+    await asyncio.wait({task}, timeout=1.0)
+    raise TimeoutError(f"PostgreSQL did not answer within {timeout_s:g} s")
 
 
 async def _as_async(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

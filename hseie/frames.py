@@ -46,18 +46,17 @@ class Frame:
 
     `boot` names the life of the writer it is meant for: a frame that reaches the next life late is refused there,
     because its sender has been told that the outcome is unknown. `number` is the sender's own count. `wait` asks for a
-    COMMITTED message. `received_ms` is Unix time.
+    COMMITTED message.
     """
 
     boot: int
     number: int
     wait: bool
-    received_ms: int
     parts: tuple[Part, ...]
 
     def encode(self) -> bytes:
         parts = [(part.kind, part.count, part.rows) for part in self.parts]
-        packed: bytes = msgpack.packb((FRAME, self.boot, self.number, self.wait, self.received_ms, parts))
+        packed: bytes = msgpack.packb((FRAME, self.boot, self.number, self.wait, parts))
         return packed
 
 
@@ -84,7 +83,7 @@ def decode(body: bytes) -> list[Any]:
     """Unpack a message to its type and fields. Raises FrameError for anything that is not a list with a type."""
     try:
         message = msgpack.unpackb(body, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as error:
+    except (TypeError, ValueError, RecursionError, msgpack.UnpackException) as error:
         raise FrameError(f"not msgpack: {error}") from None
     if not isinstance(message, list) or not message or not isinstance(message[0], int):
         raise FrameError("not a message")
@@ -94,20 +93,19 @@ def decode(body: bytes) -> list[Any]:
 def parse_frame(message: list[Any]) -> Frame:
     """Make a frame of an unpacked message. Raises FrameError when its shape or its counts are wrong."""
     try:
-        kind_of_message, boot, number, wait, received_ms, raw_parts = message
+        kind_of_message, boot, number, wait, raw_parts = message
         parts = tuple(Part(kind, count, rows) for kind, count, rows in raw_parts)
         sound = (
             kind_of_message == FRAME
             and isinstance(boot, int)
             and isinstance(number, int)
-            and isinstance(received_ms, int)
             and all(_is_sound(part) for part in parts)
         )
     except (TypeError, ValueError):
         sound = False
     if not sound:
         raise FrameError("not a frame")
-    return Frame(boot, number, bool(wait), received_ms, parts)
+    return Frame(boot, number, bool(wait), parts)
 
 
 def _is_sound(part: Part) -> bool:
@@ -118,6 +116,8 @@ def _is_sound(part: Part) -> bool:
         and part.count > 0
         and part.rows.endswith(b"\n")
         and part.rows.count(b"\n") == part.count
+        and part.rows.count(b"\t") == part.count * (len(KINDS[part.kind].columns) - 1)
+        and b"\n\n" not in part.rows
     )
 
 

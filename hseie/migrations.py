@@ -4,6 +4,7 @@ Plain SQL, forward only. A file that was applied may not change any more (its ch
 files this version does not have belongs to a newer HSEIE and is not touched.
 """
 
+import contextlib
 import hashlib
 import re
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ async def migrate(connection: Any, folder: Path | None = None) -> list[Migration
                 raise MigrationError(f"migration {migration.name}: {error}; it was rolled back") from error
         return todo
     finally:
-        await connection.execute(statement("migration_unlock"))
+        with contextlib.suppress(*database.DATABASE_ERRORS):  # a lost session has lost its lock
+            await connection.execute(statement("migration_unlock"))
 
 
 async def _applied(connection: Any) -> dict[int, tuple[str, str]]:

@@ -44,7 +44,7 @@ def _parser() -> ReadingParser:
 @pytest.fixture(scope="module")
 def frame() -> Frame:
     [rows] = ReadingParser(1, 10_000, 300, 400).parse(BODY, VEHICLE, NOW).rows.values()
-    return Frame(1, 1, False, 0, (Part(VEHICLE.number, READINGS, "".join(rows).encode()),))
+    return Frame(1, 1, False, (Part(VEHICLE.number, READINGS, "".join(rows).encode()),))
 
 
 def test_parse_a_batch(benchmark: Any) -> None:
@@ -84,41 +84,41 @@ def test_dedupe_new_lines(benchmark: Any, frame: Frame) -> None:
     lines = split_lines(frame.parts[0].rows)
 
     def check() -> list[int]:
-        return DedupeWindow(60, 1_000_000, time.monotonic()).check(VEHICLE.number, lines)
+        return DedupeWindow(60, 1_000_000, 1 << 30, time.monotonic()).check(VEHICLE.number, lines)
 
     assert benchmark(check) == []
 
 
 def test_dedupe_known_lines(benchmark: Any, frame: Frame) -> None:
     lines = split_lines(frame.parts[0].rows)
-    window = DedupeWindow(60, 1_000_000, time.monotonic())
+    window = DedupeWindow(60, 1_000_000, 1 << 30, time.monotonic())
     window.remember(VEHICLE.number, lines)
     assert len(benchmark(window.check, VEHICLE.number, lines)) == READINGS
 
 
-def test_state_of_known_devices(benchmark: Any, frame: Frame) -> None:
-    lines = split_lines(frame.parts[0].rows)
-    state = StateMap(1_000_000)
-    changed: dict[bytes, bytes] = {}
-    benchmark(state.offer, VEHICLE.number, lines, changed)
-    assert len(changed) == READINGS
-
-
 def test_add_a_frame_to_a_batch(benchmark: Any, frame: Frame) -> None:
     parts = [(part, split_lines(part.rows)) for part in frame.parts]
-    state = StateMap(1_000_000)
 
     def add() -> Batch:
         batch = Batch()
-        batch.add(1, parts, {}, state)
+        batch.add(1, parts, {})
         return batch
 
     assert benchmark(add).readings == READINGS
 
 
+def test_leave_out_late_states(benchmark: Any, frame: Frame) -> None:
+    batch = Batch()
+    batch.add(1, [(part, split_lines(part.rows)) for part in frame.parts], {})
+    state = StateMap(1_000_000)
+    state.learn(batch)
+    benchmark(state.leave_out_older, batch)
+    assert len(batch.kinds[VEHICLE.number].changed) == READINGS
+
+
 def test_sort_the_changed_devices(benchmark: Any, frame: Frame) -> None:
     batch = Batch()
-    batch.add(1, [(part, split_lines(part.rows)) for part in frame.parts], {}, StateMap(1_000_000))
+    batch.add(1, [(part, split_lines(part.rows)) for part in frame.parts], {})
     assert benchmark(batch.kinds[VEHICLE.number].changed_rows)
 
 

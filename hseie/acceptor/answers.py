@@ -71,6 +71,8 @@ def answer_batch(parsed: Parsed, receipts: Sequence[Receipt], duplicates: int, s
         "jobIds": [receipt.job_id for receipt in receipts],
         "errors": [msgspec.to_builtins(error) for error in parsed.errors[:ERRORS_MAX]],
     }
+    if parsed.rejected:
+        document["rejectedIndexes"] = parsed.rejected_indexes  # all of them, also where the list of errors is cut
     return status, orjson.dumps(document)
 
 

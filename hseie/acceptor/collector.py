@@ -142,7 +142,7 @@ class WriterLink:
             parts = tuple(Part(kind, len(rows), "".join(rows).encode()) for kind, rows in enumerate(frame.rows) if rows)
             frame.rows = []
             wait = frame.committed is not None
-            body = Frame(self.boot, frame.number, wait, int(time.time() * 1000), parts).encode()
+            body = Frame(self.boot, frame.number, wait, parts).encode()
             if self.send(body):
                 self._in_flight[frame.number] = frame
             else:
@@ -214,7 +214,10 @@ class WriterLink:
         oldest = now - self._ack_timeout_s
         for frame in self._in_flight.values():
             if frame.sent_at < oldest:
-                frame.settle("ack_timeout")  # it keeps its place: the writer still has it before it
+                frame.settle("ack_timeout")  # it keeps its place: the writer still has it before it ...
+        lost = [number for number, frame in self._in_flight.items() if frame.sent_at < now - 4 * self._ack_timeout_s]
+        for number in lost:
+            del self._in_flight[number]  # ... but not for ever: its acknowledgement may have been lost
         while self._waiting and (self.boot is None or self._waiting[0].sent_at < oldest):
             frame = self._waiting.popleft()
             self.waiting_bytes -= frame.bytes

@@ -40,6 +40,7 @@ class Parsed:
     accepted: int = 0
     rejected: int = 0
     errors: list[ErrorItem] = field(default_factory=list)
+    rejected_indexes: list[int] = field(default_factory=list)
     device: str = ""
     time: str = ""
 
@@ -114,6 +115,7 @@ class ReadingParser:
     @staticmethod
     def _reject(parsed: Parsed, index: int, errors: list[ErrorItem]) -> None:
         parsed.rejected += 1
+        parsed.rejected_indexes.append(index)
         parsed.errors += [msgspec.structs.replace(error, index=index if parsed.is_batch else None) for error in errors]
 
     def _shard_of(self, device: str) -> int | None:

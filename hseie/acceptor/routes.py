@@ -51,11 +51,7 @@ class IngestRoutes:
         async def ingest(request: web.Request) -> web.Response:
             counts = self.counts
             counts.requests += 1
-            counts.in_flight += 1
-            try:
-                response = await self._ingest(request, kind)
-            finally:
-                counts.in_flight -= 1
+            response = await self._ingest(request, kind)
             counts.answers[response.status] = counts.answers.get(response.status, 0) + 1
             return response
 
@@ -64,8 +60,6 @@ class IngestRoutes:
     async def _ingest(self, request: web.Request, kind: Kind) -> web.Response:
         if self.draining:
             return problem("draining")
-        if self.counts.in_flight > self._in_flight_max:
-            return problem("overloaded")
         if request.content_type not in _JSON_TYPES or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
             return problem("unsupported_media_type", "readings are sent as application/json in UTF-8")
         if request.headers.get("Content-Encoding", "identity").lower() not in _ENCODINGS:
@@ -80,7 +74,14 @@ class IngestRoutes:
             answer = answer_rejected(parsed)
             return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
         preference = read_preference(request.headers.get("Prefer"), self._wait_by_default, self._commit_timeout_s)
-        return await self._store(parsed, kind, preference)
+        # Counted from here: a body that trickles in is the business of its time-out, and takes nobody's place.
+        if self.counts.in_flight >= self._in_flight_max:
+            return problem("overloaded")
+        self.counts.in_flight += 1
+        try:
+            return await self._store(parsed, kind, preference)
+        finally:
+            self.counts.in_flight -= 1
 
     async def _store(self, parsed: Parsed, kind: Kind, preference: Preference) -> web.Response:
         """Send the rows to their writers and answer when all of them have acknowledged.

@@ -70,9 +70,15 @@ async def _until_heard(links: list[WriterLink]) -> None:
 
 
 async def _sweep(links: list[WriterLink]) -> None:
+    expected = time.monotonic()
     while True:
+        now = time.monotonic()
+        if now - expected > _SWEEP_S:  # we were stopped or starved ourselves: what the writers said is still unread
+            for link in links:
+                link.heard_at += now - expected
         for link in links:
-            link.sweep(time.monotonic(), _SILENCE_MAX_S)
+            link.sweep(now, _SILENCE_MAX_S)
+        expected = now + _SWEEP_S
         await asyncio.sleep(_SWEEP_S)
 
 

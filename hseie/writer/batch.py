@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from hseie.frames import Part, decode, parse_frame
 from hseie.readings import KINDS
 from hseie.writer.journal import Entry
-from hseie.writer.state import StateMap
 
 
 def split_lines(rows: bytes) -> list[bytes]:
@@ -17,9 +16,10 @@ def split_lines(rows: bytes) -> list[bytes]:
 
 @dataclass(slots=True)
 class KindBatch:
-    """The readings of one kind: COPY text in pieces, the line of each changed device, counts of readings."""
+    """The readings of one kind: COPY text in pieces, of each device its newest time and line, counts of readings."""
 
     pieces: list[bytes] = field(default_factory=list)
+    newest: dict[bytes, bytes] = field(default_factory=dict)
     changed: dict[bytes, bytes] = field(default_factory=dict)
     received: int = 0
     duplicates: int = 0
@@ -27,6 +27,17 @@ class KindBatch:
     def lines(self) -> list[bytes]:
         """All lines in order of arrival."""
         return split_lines(b"".join(self.pieces))
+
+    def note_newest(self, lines: list[bytes]) -> None:
+        """Take lines in the order of their arrival; at equal times the later one wins (a correction)."""
+        newest, changed = self.newest, self.changed
+        known = newest.get
+        for line in lines:
+            device, time, _ = line.split(b"\t", 2)
+            before = known(device)
+            if before is None or time >= before:
+                newest[device] = time
+                changed[device] = line
 
     def changed_rows(self) -> bytes:
         """The changed lines sorted by device: transactions that lock in the same order cannot deadlock."""
@@ -42,9 +53,7 @@ class Batch:
         self.readings = 0
         self.bytes = 0
 
-    def add(
-        self, seq: int, parts: list[tuple[Part, list[bytes]]], marked: dict[int, list[int]], state: StateMap
-    ) -> None:
+    def add(self, seq: int, parts: list[tuple[Part, list[bytes]]], marked: dict[int, list[int]]) -> None:
         """Append the frame `seq`: each part with its lines, `marked` the exact re-sends to leave out, by kind."""
         self.last_seq = seq
         for part, lines in parts:
@@ -60,12 +69,12 @@ class Batch:
             if rows:
                 kind.pieces.append(rows)
                 self.bytes += len(rows)
-                state.offer(part.kind, lines, kind.changed)
+                kind.note_newest(lines)
 
-    def add_entry(self, seq: int, entry: Entry, state: StateMap) -> None:
+    def add_entry(self, seq: int, entry: Entry) -> None:
         """Append a frame that was read back from the journal."""
         parts = parse_frame(decode(entry.body)).parts
-        self.add(seq, [(part, split_lines(part.rows)) for part in parts], entry.duplicates, state)
+        self.add(seq, [(part, split_lines(part.rows)) for part in parts], entry.duplicates)
 
     def days(self) -> list[tuple[int, str]]:
         """Return the (kind number, UTC day as YYYY-MM-DD) pairs whose partitions this batch needs."""

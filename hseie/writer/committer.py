@@ -7,23 +7,28 @@ connect again and ask the checkpoint what became of it, park single lines, or en
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 from hseie import database
 from hseie.config import Config
 from hseie.database import DATABASE_ERRORS, Failure, classify, statement
-from hseie.errors import FencedError
 from hseie.readings import KINDS
 from hseie.writer.batch import Batch
-from hseie.writer.flush import Ownership, TooManyRefusedError, flush, flush_apart, prepare
+from hseie.writer.checkpoint import Checkpoint, Outcome
+from hseie.writer.flush import TooManyRefusedError, flush, flush_apart, prepare
 from hseie.writer.journal import Journal
 from hseie.writer.pending import Pending
+from hseie.writer.refusals import RefusalBudget
+from hseie.writer.state import StateMap
 
 _BACKOFF_MIN_S = 0.1
 _BACKOFF_MAX_S = 2.0
+_RETRIES_UNSAID = 5  # a lock may be waited for now and then
 _OPERATOR_PAUSE_S = 5.0  # between attempts that only an operator can make succeed
+
+T = TypeVar("T")
 
 
 def seconds_until_due(
@@ -40,8 +45,8 @@ def seconds_until_due(
 class Committer:
     """The loop between the pending frames of one journal and PostgreSQL.
 
-    `database` is "ok", "away" (no connection), "schema" (tables missing or wrong) or "refusing" (too many lines are
-    refused). `active` counts the readings of the running flush, per kind number.
+    `database` is "ok", "away" (no connection), "locked" (waits for somebody's lock), "schema" (tables missing or wrong)
+    or "refusing" (too many lines are refused). `active` counts the readings of the running flush, per kind number.
     """
 
     def __init__(
@@ -54,19 +59,20 @@ class Committer:
         on_committed: Callable[[int], None],
     ) -> None:
         self.database = "away"
-        self.committed_seq = 0
-        self.epoch = 0
         self.active = [0 for _ in KINDS]
         self.flushes = 0
         self.dead_lettered = 0
         self._journal = journal
         self._pending = pending
         self._config = config
+        self._limits = config.postgres
         self._url = postgres_url
         self._log = log
         self._on_committed = on_committed
         self._connection: Any = None
-        self._owner: Ownership | None = None
+        self._checkpoint = Checkpoint(journal, log)
+        self._state = StateMap(config.writer.state_devices_max)
+        self._refusals = RefusalBudget(config.writer.dead_letters_max)
         self._batch: Batch | None = None
         self._apart = False  # the batch holds a line that PostgreSQL refuses
         self._urgent = False
@@ -74,6 +80,15 @@ class Committer:
         self._wake = asyncio.Event()
         self._draining = False
         self._backoff_s = _BACKOFF_MIN_S
+        self._retries = 0
+
+    @property
+    def committed_seq(self) -> int:
+        return self._checkpoint.seq
+
+    @property
+    def epoch(self) -> int:
+        return self._checkpoint.owner.epoch if self._checkpoint.owner else 0
 
     def arrived(self, urgent: bool) -> None:
         """Note that readings became pending; `urgent` when somebody waits for their commit."""
@@ -97,7 +112,7 @@ class Committer:
                 except (*DATABASE_ERRORS, TooManyRefusedError) as error:
                     await self._recover(error)
                 finished = self._batch is None and not self._pending.readings and not self._pending.behind
-                if (until_empty or self._draining) and finished and self._owner is not None:
+                if (until_empty or self._draining) and finished and self._checkpoint.owner is not None:
                     return
                 if self._draining and self._connection is None:
                     return
@@ -110,8 +125,9 @@ class Committer:
         if self._batch is None:
             if not (until_empty or self._draining):
                 await self._wait_until_due()
-            self._batch = await self._pending.take(after_parking=self._apart)
-            self._apart = False
+            self._batch = await self._pending.take()
+            if self._batch is not None:
+                self._state.leave_out_older(self._batch)
         if self._batch is not None:
             await self._flush(self._batch)
 
@@ -136,66 +152,44 @@ class Committer:
                 pass
 
     async def _flush(self, batch: Batch) -> None:
-        assert self._owner is not None
+        assert self._checkpoint.owner is not None
         self._urgent = False
         self._last_flush = time.monotonic()
         self.active = [kind.received for kind in batch.kinds]
+        move = (self._connection, batch, self._checkpoint.owner, self._checkpoint.seq)
         if self._apart:
-            limit = self._config.writer.dead_letters_max
-            parked = await self._within_time(
-                flush_apart(self._connection, batch, self._owner, self.committed_seq, limit)
-            )
+            left = self._refusals.left(time.monotonic())
+            parked = await self._within_time(self._connection, flush_apart(*move, left))
+            self._refusals.spend(time.monotonic(), len(parked))
             self.dead_lettered += len(parked)
             for refused in parked[:10]:
                 self._log.error("reading_refused", sqlstate=refused.sqlstate, reason=refused.reason, parked=len(parked))
         else:
-            await self._within_time(flush(self._connection, batch, self._owner, self.committed_seq))
-        self._finish(batch)
+            await self._within_time(self._connection, flush(*move))
+        self._finish(batch, whole=not self._apart)
 
-    def _finish(self, batch: Batch) -> None:
+    def _finish(self, batch: Batch, whole: bool) -> None:
         if self.database != "ok":
             self._log.info("flushing_resumed", after=self.database, waiting=sum(self._pending.waiting))
             self.database = "ok"
+        if whole:
+            self._state.learn(batch)
+        self._drop_batch()
         self._backoff_s = _BACKOFF_MIN_S
-        self._batch = None
-        self.active = [0 for _ in KINDS]
+        self._retries = 0
         self.flushes += 1
-        self.committed_seq = batch.last_seq
+        self._checkpoint.seq = batch.last_seq
         self._on_committed(batch.last_seq)
 
-    async def _within_time(self, work: Any) -> Any:
-        """Run a flush; when it does not end in time, cut the connection and raise TimeoutError.
-
-        A cancellation alone is not enough: asyncpg can wait for ever inside a COPY whose backend has died.
-        """
-        task = asyncio.ensure_future(work)
-        try:
-            done, _ = await asyncio.wait({task}, timeout=self._config.postgres.flush_timeout_ms / 1000)
-        except asyncio.CancelledError:
-            self._connection.terminate()
-            task.cancel()
-            raise
-        if done:
-            return task.result()
-        self._connection.terminate()
-        task.cancel()
-        await asyncio.wait({task}, timeout=1.0)
-        raise TimeoutError("the flush did not end in time")
-
     async def _connect(self) -> None:
-        limits = self._config.postgres
         settings = {
-            "lock_timeout": str(limits.lock_timeout_ms),
-            "idle_in_transaction_session_timeout": str(limits.flush_timeout_ms),
+            "lock_timeout": str(self._limits.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": str(self._limits.flush_timeout_ms),
         }
         name = f"hseie writer {self._journal.identity.shard}"
-        connection = await database.connect(self._url, name, limits.connect_timeout_ms / 1000, settings)
+        connection = await database.connect(self._url, name, self._limits.connect_timeout_ms / 1000, settings)
         try:
-            await prepare(connection)
-            if self._owner is None:
-                await self._claim(connection)
-            else:
-                await self._ask_checkpoint(connection, self._owner)
+            await self._within_time(connection, self._take_over(connection))
         except BaseException:
             connection.terminate()
             raise
@@ -204,42 +198,27 @@ class Committer:
             self.database = "ok"
             self._log.info("database_connected", committed_seq=self.committed_seq, waiting=sum(self._pending.waiting))
 
-    async def _claim(self, connection: Any) -> None:
-        identity, oldest = self._journal.identity, self._journal.oldest_seq
-        facts = (identity.journal_id, identity.shard, identity.shards, identity.first_seq, oldest)
-        row = await connection.fetchrow(statement("checkpoint_claim"), *facts)
-        if row["last_seq"] > self._journal.opened_last_seq:
-            raise FencedError(
-                f"PostgreSQL has frames up to {row['last_seq']} of this journal, which itself ends at "
-                f"{self._journal.opened_last_seq}: it is an older copy; bring back the newest, or move this one away"
-            )
-        self._owner = Ownership(identity.journal_id, row["epoch"])
-        self.epoch = row["epoch"]
-        await self._go_on_after(row["last_seq"])
+    async def _take_over(self, connection: Any) -> None:
+        """Make a new connection ready, and find out where PostgreSQL is."""
+        await prepare(connection)
+        if self._checkpoint.owner is not None:
+            outcome = await self._checkpoint.ask(connection, self._batch.last_seq if self._batch else None)
+            if outcome is Outcome.COMMITTED and self._batch is not None:
+                self._finish(self._batch, whole=not self._apart)
+            if outcome is not Outcome.CHANGED:
+                return
+        self._drop_batch()
+        self._state = StateMap(self._config.writer.state_devices_max)  # it knew what that PostgreSQL may not
+        await self._pending.restart_after(await self._checkpoint.claim(connection))
 
-    async def _ask_checkpoint(self, connection: Any, owner: Ownership) -> None:
-        """Find out, after a lost connection, whether the running batch was committed."""
-        row = await connection.fetchrow(statement("checkpoint_read"), owner.journal_id)
-        if row is not None and row["epoch"] != owner.epoch:
-            raise FencedError(f"journal {owner.journal_id} was taken over by another writer (epoch {row['epoch']})")
-        last_seq = None if row is None else row["last_seq"]
-        if self._batch is not None and last_seq == self._batch.last_seq:
-            self._finish(self._batch)
-        elif last_seq != self.committed_seq:
-            self._log.error("checkpoint_changed", expected=self.committed_seq, found=last_seq)
-            self._batch = None
-            self.active = [0 for _ in KINDS]
-            self._owner = None
-            await self._claim(connection)
+    def _drop_batch(self) -> None:
+        """Forget the running batch; the journal has it."""
+        self._batch = None
+        self._apart = False
+        self.active = [0 for _ in KINDS]
 
-    async def _go_on_after(self, last_seq: int) -> None:
-        oldest = self._journal.oldest_seq
-        if last_seq + 1 < oldest:
-            self._log.error(
-                "frames_missing", after=last_seq, before=oldest, advice="was PostgreSQL restored from an older backup?"
-            )
-        self.committed_seq = last_seq
-        await self._pending.restart_after(max(last_seq, oldest - 1))
+    async def _within_time(self, connection: Any, work: Coroutine[Any, Any, T]) -> T:
+        return await database.within(self._limits.flush_timeout_ms / 1000, connection, work)
 
     async def _recover(self, error: BaseException) -> None:
         """Do what an error asks for before the batch is tried again."""
@@ -249,11 +228,15 @@ class Committer:
         elif failure is Failure.REFUSED and self._batch is not None and not self._apart:
             self._apart = True
         elif failure is Failure.NO_PARTITION and self._batch is not None:
-            await self._make_partitions(self._batch)
+            await self._make_partitions(self._batch, error)
         elif failure is Failure.RETRY:
-            await asyncio.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # jitter, not a secret
+            await self._retry_soon(error)
         elif failure is Failure.UNAVAILABLE:
             await self._disconnect()
+            if isinstance(error, TimeoutError) and self._batch is not None:
+                # Too much for this PostgreSQL, as slow as it is now: the same again in smaller batches.
+                self._drop_batch()
+                await self._pending.restart_smaller(self._checkpoint.seq)
             if self.database != "away":
                 self.database = "away"
                 self._log.warning("database_away", reason=str(error) or type(error).__name__)
@@ -280,18 +263,29 @@ class Committer:
             except TimeoutError:
                 return
 
-    async def _make_partitions(self, batch: Batch) -> None:
+    async def _retry_soon(self, error: BaseException) -> None:
+        self._retries += 1
+        if self._retries == _RETRIES_UNSAID:
+            self.database = "locked"
+            self._log.warning("flush_held_up", reason=str(error), advice="who holds locks? see pg_stat_activity")
+        await self._nap(random.uniform(0.02, 0.1) * min(self._retries, 10))  # noqa: S311  # jitter, not a secret
+
+    async def _make_partitions(self, batch: Batch, error: BaseException) -> None:
+        made = []
         try:
             for number, day in batch.days():
-                made = await self._connection.fetchval(
-                    statement("make_partition"), KINDS[number].name, date.fromisoformat(day)
-                )
-                if made:
-                    self._log.info("partition_made", kind=KINDS[number].name, day=day, why="readings of that day came")
-        except DATABASE_ERRORS as error:
-            if classify(error) is Failure.UNAVAILABLE:
-                await self._disconnect()
-            await asyncio.sleep(0.1)
+                facts = (KINDS[number].name, date.fromisoformat(day))
+                if await self._within_time(
+                    self._connection, self._connection.fetchval(statement("make_partition"), *facts)
+                ):
+                    made.append(f"{KINDS[number].name} {day}")
+        except DATABASE_ERRORS as failed:
+            await self._recover(failed)
+            return
+        if made:
+            self._log.info("partitions_made", partitions=made, why="readings of those days came")
+        else:
+            await self._pause("schema", error)  # all are there, and still there is none for some row
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -14,6 +14,8 @@ from hseie.errors import FencedError
 from hseie.readings import KINDS, Kind
 from hseie.writer.batch import Batch, KindBatch
 
+_ALL_REFUSED_MIN = 20  # lines: if every one of so many is refused, it is not for what they hold
+
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
@@ -69,11 +71,15 @@ async def flush_apart(
         dead = []
         for kind, part in zip(KINDS, batch.kinds, strict=True):
             found = await _copy_apart(connection, kind, part.lines(), refused_max - len(parked))
+            if len(found) >= _ALL_REFUSED_MIN and len(found) == part.received - part.duplicates:
+                raise TooManyRefusedError(f"all {len(found)} {kind.name} lines refused; the last: {found[-1].reason}")
             parked += found
             dead.append(len(found))
             if not part.pieces:
                 continue
-            good = KindBatch(changed=_newest(part.lines(), {refused.line for refused in found}))
+            without = {refused.line for refused in found}
+            good = KindBatch()
+            good.note_newest([line for line in part.lines() if line not in without])
             if good.changed:
                 await _merge_changed(connection, kind, good.changed_rows())
             if found:
@@ -109,18 +115,6 @@ async def _copy_apart(connection: Any, kind: Kind, lines: list[bytes], refused_m
                 middle = len(some) // 2
                 todo += [some[middle:], some[:middle]]  # the first half next: rows keep their order
     return refused
-
-
-def _newest(lines: list[bytes], without: set[bytes]) -> dict[bytes, bytes]:
-    changed: dict[bytes, bytes] = {}
-    times: dict[bytes, bytes] = {}
-    for line in lines:
-        if line not in without:
-            device, time, _ = line.split(b"\t", 2)
-            if time >= times.get(device, b""):
-                times[device] = time
-                changed[device] = line
-    return changed
 
 
 async def _move_checkpoint(connection: Any, batch: Batch, owner: Ownership, previous_seq: int) -> None:

@@ -99,7 +99,7 @@ class Intake:
             self.frames_refused += 1
             self.send(peer, encode(REFUSED, self.boot, frame.number, reason))
             return
-        self._dedupe.turn(self._next_seq, time.monotonic())
+        self._dedupe.turn(self._next_seq, len(body), time.monotonic())
         self._next_seq += 1
         parts = [(part, split_lines(part.rows)) for part in frame.parts]
         marked = {}

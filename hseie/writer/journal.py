@@ -90,8 +90,11 @@ class Journal:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        is_new = not self._path.exists()
         self._writer = _connect(self._path)
+        # After a failed sync the WAL may be whole in memory but not on disk. Its content is written anew before more
+        # is appended behind it, or a power cut could cut off what is acknowledged from here on. (Where another process
+        # has the file open, nothing is done and nothing is needed: that one has not failed.)
+        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self._writer.executescript(f"BEGIN; {sql('journal', 'schema')} COMMIT;")
         meta = dict(self._writer.execute(sql("journal", "meta_read")))
         if not meta:
@@ -113,10 +116,9 @@ class Journal:
                 f"{self._path} is the journal of shard {self.identity.shard} of {self.identity.shards}; was it renamed?"
             )
         self._reader = _connect(self._path)
-        if is_new:  # SQLite syncs its files, but nobody else the names of the folders they lie in
-            for folder in (self._path.parent, *self._path.parent.parents[:2]):
-                with contextlib.suppress(PermissionError):  # one that we may enter but not list is not ours
-                    sync_folder(folder)
+        for folder in (self._path.parent, *self._path.parent.parents[:2]):  # SQLite syncs its files, not the way there
+            with contextlib.suppress(PermissionError):  # one that we may enter but not list is not ours
+                sync_folder(folder)
         oldest, newest, size = self._writer.execute(sql("journal", "frame_extent")).fetchone()
         # After everything was pruned the file no longer holds its newest frame; the pruning left its number.
         self.last_seq = max(newest or 0, int(meta.get("pruned_seq", self.identity.first_seq - 1)))

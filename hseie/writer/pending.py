@@ -10,21 +10,20 @@ from hseie.frames import Part
 from hseie.readings import KINDS
 from hseie.writer.batch import Batch
 from hseie.writer.journal import Journal
-from hseie.writer.state import StateMap
 
-_READ_BYTES = 4 << 20  # of the journal in one batch: about 70,000 readings
+_READ_BYTES_MAX = 4 << 20  # of the journal in one batch: about 70,000 readings
 _READINGS_PER_TURN = 2000  # prepared before the loop gets its turn again
 
 
 class Pending:
     """Hands out batches in the order of the journal. `waiting` counts readings not yet handed out, per kind number."""
 
-    def __init__(self, journal: Journal, state: StateMap, bytes_max: int) -> None:
+    def __init__(self, journal: Journal, bytes_max: int) -> None:
         self._journal = journal
-        self._state = state
         self._bytes_max = bytes_max
         self._batch = Batch()
         self._position = journal.last_seq  # the newest frame handed out
+        self._read_bytes = _READ_BYTES_MAX
         self.behind = False  # frames after `_position` are in the journal only
         self.waiting = [0 for _ in KINDS]
 
@@ -37,7 +36,6 @@ class Pending:
         """Go on with the frame after `seq`, from the journal: after a start, or when PostgreSQL says so."""
         newest = self._journal.last_seq
         self._position = seq
-        self._state.forget()  # it may know what PostgreSQL does not
         self.behind = True
         self._batch = Batch()
         self.waiting = [0 for _ in KINDS]  # what arrives during the counting is added by `add`
@@ -50,23 +48,23 @@ class Pending:
             self.waiting[part.kind] += part.count
         if self.behind:
             return
-        self._batch.add(seq, parts, duplicates, self._state)
+        self._batch.add(seq, parts, duplicates)
         if self._batch.bytes > self._bytes_max:
             self.behind = True
             self._batch = Batch()
 
-    async def take(self, after_parking: bool = False) -> Batch | None:
-        """Return the next batch, or None when nothing is waiting. Raises JournalError when it cannot be read back.
+    async def restart_smaller(self, seq: int) -> None:
+        """As `restart_after`, with half as much in a batch: the last one took PostgreSQL too long."""
+        self._read_bytes = max(1, self._read_bytes // 2)
+        await self.restart_after(seq)
 
-        `after_parking`: lines of the last one may have been parked. The map of newest states holds them all the same,
-        and they have kept older ones out of what was gathered since: so that is gathered anew.
-        """
-        if after_parking:
-            await self.restart_after(self._position)
+    async def take(self) -> Batch | None:
+        """Return the next batch, or None when nothing is waiting. Raises JournalError when it cannot be read back."""
         if self.behind:
             batch = await self._read_back()
         else:
             batch, self._batch = self._batch, Batch()
+            self._read_bytes = _READ_BYTES_MAX  # caught up: whatever was slow is so no more
         if not batch.last_seq:
             return None
         self._position = batch.last_seq
@@ -80,11 +78,11 @@ class Pending:
         newest = self._journal.last_seq
         self.behind = False
         self._batch = Batch()
-        entries = await self._journal.read(self._position, newest, _READ_BYTES)
+        entries = await self._journal.read(self._position, newest, self._read_bytes)
         batch = Batch()
         prepared = 0
         for seq, entry in enumerate(entries, start=self._position + 1):
-            batch.add_entry(seq, entry, self._state)
+            batch.add_entry(seq, entry)
             prepared += sum(entry.readings.values())
             if prepared >= _READINGS_PER_TURN:
                 prepared = 0

@@ -13,7 +13,6 @@ from hseie.process import Child
 from hseie.writer.committer import Committer
 from hseie.writer.journal import Journal
 from hseie.writer.pending import Pending
-from hseie.writer.state import StateMap
 
 
 def stale_journals(folder: Path, shards: int) -> list[Path]:
@@ -39,7 +38,7 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
         journal = await Journal.open(path, shard, shards)
         drained_at = (await journal.facts()).get("drained_at", "")
         if not drained_at:
-            pending = Pending(journal, StateMap(config.writer.state_devices_max), config.writer.pending_bytes_max)
+            pending = Pending(journal, config.writer.pending_bytes_max)
             committer = Committer(journal, pending, config, postgres_url, child.log, lambda seq: None)
             child.log.info("draining_journal", file=path.name, why="the number of shards was changed")
             running = asyncio.ensure_future(committer.run(until_empty=True))

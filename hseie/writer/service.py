@@ -17,23 +17,29 @@ from hseie.writer.intake import Intake
 from hseie.writer.journal import Journal, journal_path
 from hseie.writer.pending import Pending
 from hseie.writer.reshard import stale_journals
-from hseie.writer.state import StateMap
 
 _READ_BYTES = 1 << 20
 _PRUNE_EVERY_S = 2.0
+_JOURNAL_SHARE_OF_WINDOW = 4  # a quarter of the journal may be frames that only the dedupe window needs
 
 
 async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> None:
     """Be the writer of `shard` until told to stop. Raises JournalError and FencedError, which end the process."""
     folder = config.data_dir / "journal"
     journal = await Journal.open(journal_path(folder, shard, config.writer.shards), shard, config.writer.shards)
-    await journal.note("drained_at", "")  # in use again, if it was left behind by a former number of shards
+    if (await journal.facts()).get("drained_at"):
+        await journal.note("drained_at", "")  # in use again, after another number of shards
     ingest = config.ingest
-    dedupe = DedupeWindow(ingest.dedupe_window_s, ingest.dedupe_readings_max, time.monotonic())
+    dedupe = DedupeWindow(
+        ingest.dedupe_window_s,
+        ingest.dedupe_readings_max,
+        config.writer.journal_bytes_max // _JOURNAL_SHARE_OF_WINDOW,
+        time.monotonic(),
+    )
+    await _borrow_windows(dedupe, folder, shard, config.writer.shards, journal.oldest_seq)
     await _rebuild_window(dedupe, journal)
-    await _borrow_windows(dedupe, folder, shard, config.writer.shards)
 
-    pending = Pending(journal, StateMap(config.writer.state_devices_max), config.writer.pending_bytes_max)
+    pending = Pending(journal, config.writer.pending_bytes_max)
     await pending.restart_after(journal.oldest_seq - 1)  # until the checkpoint tells more exactly
     committer = Committer(journal, pending, config, postgres_url, child.log, lambda seq: intake.committed(seq))
     intake = Intake(journal, dedupe, pending, config.writer.journal_bytes_max, committer.arrived)
@@ -66,18 +72,21 @@ async def _run(child: Child, journal: Journal, dedupe: DedupeWindow, intake: Int
 
 async def _rebuild_window(dedupe: DedupeWindow, journal: Journal) -> None:
     """Remember all lines that the journal still holds: it keeps frames for as long as the window needs them."""
-    dedupe.turn(journal.oldest_seq, time.monotonic())
-    async for kind, lines in _lines(journal):
+    now = time.monotonic()
+    async for seq, size, kind, lines in _lines(journal):
+        dedupe.turn(seq, size, now)
         dedupe.remember(kind, lines)
 
 
-async def _borrow_windows(dedupe: DedupeWindow, folder: Path, shard: int, shards: int) -> None:
+async def _borrow_windows(dedupe: DedupeWindow, folder: Path, shard: int, shards: int, first_seq: int) -> None:
     """Remember this shard's lines of journals that another number of shards left behind."""
+    now = time.monotonic()
     for path in stale_journals(folder, shards):
         other_shard, other_shards = (int(part) for part in path.stem.removeprefix("shard-").split("-of-"))
         other = await Journal.open(path, other_shard, other_shards)
         try:
-            async for kind, lines in _lines(other):
+            async for _, _, kind, lines in _lines(other):
+                dedupe.turn(first_seq, 0, now)  # only so that the limit on readings holds
                 mine = [line for line in lines if shard_of(line.split(b"\t", 1)[0].decode(), shards) == shard]
                 dedupe.remember(kind, mine)
         finally:
@@ -85,12 +94,13 @@ async def _borrow_windows(dedupe: DedupeWindow, folder: Path, shard: int, shards
 
 
 async def _lines(journal: Journal) -> Any:
+    """Yield (sequence, bytes of the frame, kind, lines) of all that a journal holds."""
     position = journal.oldest_seq - 1
     while entries := await journal.read(position, journal.last_seq, _READ_BYTES):
-        position += len(entries)
         for entry in entries:
+            position += 1
             for part in parse_frame(decode(entry.body)).parts:
-                yield part.kind, split_lines(part.rows)
+                yield position, len(entry.body), part.kind, split_lines(part.rows)
 
 
 async def _prune(journal: Journal, dedupe: DedupeWindow, committer: Committer) -> None:

@@ -60,13 +60,16 @@ DECLARE
     day_start timestamptz := day::timestamp AT TIME ZONE 'UTC';
     day_end timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
 BEGIN
-    IF to_regclass(child) IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass(child)) THEN
         RETURN false;
     END IF;
     -- Two writers may need the same day at once; the second waits here and then finds it made.
     PERFORM pg_advisory_xact_lock(hashtext('hseie partition'), hashtext(child));
-    IF to_regclass(child) IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass(child)) THEN
         RETURN false;
+    END IF;
+    IF to_regclass(child) IS NOT NULL THEN
+        RAISE 'table % exists but is not a partition of %: attach or drop it', child, parent;
     END IF;
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)', child, parent);
     EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, child, day_start, day_end);

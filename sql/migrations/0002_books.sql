@@ -1,10 +1,11 @@
 -- One row a journal: up to which frame its readings are committed, and who may move it. A flush moves it in its own
--- transaction on condition of epoch and previous sequence; where no row moves, another writer owns the journal.
+-- transaction on condition of epoch and previous sequence; where no row moves, another writer owns the journal. `owner` is the token of that writer's life.
 CREATE TABLE shard_checkpoint (
     journal_id uuid PRIMARY KEY,
     shard integer NOT NULL,
     shards integer NOT NULL,
     epoch bigint NOT NULL,
+    owner uuid NOT NULL,
     first_seq bigint NOT NULL,
     last_seq bigint NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now()

@@ -9,7 +9,6 @@ from hseie.writer.dedupe import DedupeWindow
 from hseie.writer.intake import Intake
 from hseie.writer.journal import Journal
 from hseie.writer.pending import Pending
-from hseie.writer.state import StateMap
 
 MESSAGE_BYTES_MAX = 1 << 24
 
@@ -24,8 +23,8 @@ class Writer:
     async def start(self) -> "Writer":
         self.stopped = False
         self.journal = await Journal.open(self._run_dir / "journal.sqlite", 0, 1)
-        dedupe = DedupeWindow(60, 1000, time.monotonic())
-        self.pending = Pending(self.journal, StateMap(100), 1 << 20)
+        dedupe = DedupeWindow(60, 1000, 1 << 30, time.monotonic())
+        self.pending = Pending(self.journal, 1 << 20)
         self.intake = Intake(self.journal, dedupe, self.pending, self._journal_bytes_max, lambda urgent: None)
         self.router = Router(
             ipc_endpoint(self._run_dir, "writer-0"), self.intake.on_message, message_bytes_max=MESSAGE_BYTES_MAX

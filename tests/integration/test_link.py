@@ -223,7 +223,7 @@ async def test_garbage_on_the_socket_is_refused_and_counted(run_dir: Path, write
     with context.socket(zmq.DEALER) as stranger:
         stranger.setsockopt(zmq.LINGER, 1000)
         stranger.connect(ipc_endpoint(run_dir, "writer-0"))
-        good = Frame(writer.intake.boot, 1, False, 0, (Part(0, 1, ROW.encode()),)).encode()
+        good = Frame(writer.intake.boot, 1, False, (Part(0, 1, ROW.encode()),)).encode()
         for body in (b"", b"\xc1", b"x" * 100, encode(99), encode(HELLO)[:-1] + b"\xff" * 3, good[:-3]):
             stranger.send(body)
         stranger.send_multipart([b"two", b"parts"])
@@ -231,6 +231,38 @@ async def test_garbage_on_the_socket_is_refused_and_counted(run_dir: Path, write
             while writer.router.refused < 6:
                 await asyncio.sleep(0.01)
     assert isinstance(await acceptor.post(ROW), Receipt)
+
+
+async def test_a_bug_met_in_one_message_does_not_stop_those_behind_it(
+    writer: Writer, acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, failures = writer.intake._take, [1, 2, 3]
+
+    def fail_first(*arguments: object) -> None:
+        if failures:
+            failures.pop()
+            raise RuntimeError("a bug")
+        take(*arguments)
+
+    monkeypatch.setattr(writer.intake, "_take", fail_first)
+    posts = [acceptor.link.add(0, [ROW], False)]
+    await asyncio.sleep(0.05)
+    for number in range(3):
+        posts.append(acceptor.link.add(0, [ROW.replace("A", f"M{number}")], False))
+        await asyncio.sleep(0.01)
+    assert isinstance(await asyncio.wait_for(posts[-1].frame.outcome, 10), Receipt)
+    assert writer.router.refused == 3
+
+
+async def test_a_place_whose_acknowledgement_was_lost_comes_back(run_dir: Path) -> None:
+    link = WriterLink(0, 1, 1 << 20, ack_timeout_s=1.0)
+    link.send = lambda body: True
+    link._welcome(boot=1)
+    link.add(0, [ROW], False)
+    await asyncio.sleep(0.01)
+    assert link.frames_in_flight == 1
+    link.sweep(time.monotonic() + 4.5, 30)
+    assert link.frames_in_flight == 0
 
 
 async def test_a_broken_journal_acknowledges_nothing(writer: Writer, acceptor: Acceptor) -> None:

@@ -14,12 +14,11 @@ from hseie.config import Config, load
 from hseie.errors import FencedError
 from hseie.frames import Frame, Part
 from hseie.readings import KINDS
-from hseie.writer.batch import split_lines
+from hseie.writer.batch import Batch, split_lines
 from hseie.writer.committer import Committer, seconds_until_due
-from hseie.writer.flush import flush
+from hseie.writer.flush import Ownership, flush, prepare
 from hseie.writer.journal import Entry, Journal
 from hseie.writer.pending import Pending
-from hseie.writer.state import StateMap
 
 DAY = "2026-11-20"
 
@@ -38,7 +37,7 @@ class Shard:
 
     async def open(self) -> "Shard":
         self.journal = await Journal.open(self.path, 0, 1)
-        self.pending = Pending(self.journal, StateMap(1000), self.config.writer.pending_bytes_max)
+        self.pending = Pending(self.journal, self.config.writer.pending_bytes_max)
         await self.pending.restart_after(self.journal.oldest_seq - 1)
         self.committed: list[int] = []
         self.committer = Committer(
@@ -49,7 +48,7 @@ class Shard:
     async def receive(self, *lines: str, kind: int = 0, duplicates: list[int] | None = None) -> int:
         """Journal one frame as the intake does; return its sequence."""
         part = Part(kind, len(lines), "".join(lines).encode())
-        body = Frame(1, 1, False, 0, (part,)).encode()
+        body = Frame(1, 1, False, (part,)).encode()
         marked = {kind: duplicates} if duplicates else {}
         seq = await self.journal.append([Entry(body, {kind: len(lines)}, marked)])
         self.pending.add(seq, [(part, split_lines(part.rows))], marked)
@@ -338,3 +337,185 @@ async def test_without_postgresql_draining_ends_at_once(tmp_path: Path) -> None:
 )
 def test_when_a_flush_is_due(readings: int, urgent: bool, since_s: float, expected: float | None) -> None:
     assert seconds_until_due(50.0 + since_s, 50.0, readings, urgent, 0.25, 1000) == expected
+
+
+async def test_a_copy_that_was_flushed_meanwhile_fences_the_original(shard: Shard, tmp_path: Path) -> None:
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 1)))
+    await shard.journal.close()
+    (tmp_path / "copy.sqlite").write_bytes(shard.path.read_bytes())
+    original = await Shard(shard.path, "postgresql://nobody@127.0.0.1:1/none").open()
+    for second in (2, 3, 4):
+        await original.receive(meter("A", second, 100))
+    await original.journal.close()
+    copy = await Shard(tmp_path / "copy.sqlite", shard.url).open()
+    async with copy.running():
+        await copy.until_committed(await copy.receive(meter("A", 2, 200)))
+    await copy.journal.close()
+    original = await Shard(shard.path, shard.url).open()
+    with pytest.raises(FencedError, match="another copy"):
+        await original.committer.run()
+    await original.journal.close()
+    assert [kwh for _, _, kwh in await stored(shard.url)] == [1.0, 200.0]  # and nothing of it was skipped silently
+    shard.journal = await Journal.open(shard.path, 0, 1)
+
+
+async def test_a_claim_whose_answer_was_lost_does_not_fence_its_own_journal(shard: Shard, tmp_path: Path) -> None:
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 1)))
+    for _ in range(3):  # lives that claim and end before they flush anything
+        await shard.journal.close()
+        await shard.open()
+        async with shard.running():
+            async with asyncio.timeout(20):
+                while shard.committer.epoch == 0:
+                    await asyncio.sleep(0.01)
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 2)))
+
+
+async def test_commits_that_postgresql_lost_are_made_again(shard: Shard) -> None:
+    """As after a failover to a server that had not got the last commits."""
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hseie writer 0'"
+    async with shard.running():
+        first = await shard.receive(meter("A", 1))
+        await shard.until_committed(first)
+        await shard.until_committed(await shard.receive(meter("A", 2)))
+        await query(shard.url, "DELETE FROM meter_history WHERE date_part('second', timestamp) = 2")
+        await query(shard.url, "UPDATE shard_checkpoint SET last_seq = $1", first)
+        await query(shard.url, kill)
+        await shard.until_committed(await shard.receive(meter("A", 3)))
+    assert [time for _, time, _ in await stored(shard.url)] == ["12:00:01", "12:00:02", "12:00:03"]
+
+
+async def test_a_mistake_in_the_schema_does_not_flood_the_dead_letters(shard: Shard) -> None:
+    await query(shard.url, "ALTER TABLE meter_history ADD CONSTRAINT wrong CHECK (kwh_consumed_ac < 0)")
+    task = asyncio.ensure_future(shard.committer.run())
+    for _ in range(5):
+        seq = await shard.receive(*[meter(f"M{number}", 1) for number in range(40)])
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while shard.committer.database != "refusing":
+            await asyncio.sleep(0.01)
+    assert await query(shard.url, "SELECT count(*) FROM dead_letter") == [(0,)]
+    await query(shard.url, "ALTER TABLE meter_history DROP CONSTRAINT wrong")
+    await shard.until_committed(seq)
+    shard.committer.drain()
+    await task
+
+
+async def test_single_refusals_are_limited_over_many_flushes(tmp_path: Path, database_url: str) -> None:
+    shard = await Shard(tmp_path / "j.sqlite", database_url, WRITER__DEAD_LETTERS_MAX="3").open()
+    await query(database_url, "ALTER TABLE meter_history ADD CONSTRAINT wrong CHECK (kwh_consumed_ac <> 13)")
+    async with shard.running():
+        for number in range(3):
+            await shard.until_committed(await shard.receive(meter("A", number), meter("B", number, 13)))
+        await shard.receive(meter("A", 10), meter("B", 10, 13))
+        async with asyncio.timeout(20):
+            while shard.committer.database != "refusing":
+                await asyncio.sleep(0.01)
+        assert await query(database_url, "SELECT count(*) FROM dead_letter") == [(3,)]
+    await shard.journal.close()
+
+
+async def test_a_connection_that_falls_silent_while_it_is_made_is_given_up(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = await Shard(tmp_path / "j.sqlite", database_url, POSTGRES__FLUSH_TIMEOUT_MS="500").open()
+    silent = 2
+
+    async def prepare_in_silence(connection: Any) -> None:
+        nonlocal silent
+        silent -= 1
+        if silent >= 0:
+            await asyncio.sleep(3600)
+        await prepare(connection)
+
+    monkeypatch.setattr("hseie.writer.committer.prepare", prepare_in_silence)
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 1)))
+    assert silent < 0
+    await shard.journal.close()
+
+
+async def test_a_batch_too_large_for_a_slow_server_is_tried_in_smaller_ones(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = await Shard(tmp_path / "j.sqlite", database_url, POSTGRES__FLUSH_TIMEOUT_MS="300").open()
+    monkeypatch.setattr("hseie.writer.pending._READ_BYTES_MAX", 40_000)
+    shard.pending._read_bytes = 40_000
+    sizes = []
+
+    async def flush_slowly(connection: Any, batch: Any, *arguments: Any) -> None:
+        sizes.append(batch.readings)
+        if batch.readings > 100:
+            await asyncio.sleep(3600)
+        await flush(connection, batch, *arguments)
+
+    monkeypatch.setattr("hseie.writer.committer.flush", flush_slowly)
+    for number in range(30):
+        seq = await shard.receive(*[meter(f"M{number}-{line}", 1) for line in range(20)])
+    async with shard.running():
+        await shard.until_committed(seq)
+    assert max(sizes) > 100
+    assert len(await stored(database_url)) == 600
+    await shard.journal.close()
+
+
+async def test_a_day_that_is_there_but_not_attached_is_for_an_operator(shard: Shard) -> None:
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 1)))
+        await query(shard.url, "ALTER TABLE meter_history DETACH PARTITION meter_history_2026_11_20")
+        seq = await shard.receive(meter("A", 2))
+        async with asyncio.timeout(20):
+            while shard.committer.database != "schema":
+                await asyncio.sleep(0.01)
+        attach = "ATTACH PARTITION meter_history_2026_11_20 FOR VALUES FROM ('2026-11-20Z') TO ('2026-11-21Z')"
+        await query(shard.url, f"ALTER TABLE meter_history {attach}")
+        await shard.until_committed(seq)
+    assert len(await stored(shard.url)) == 2
+
+
+async def test_current_never_lags_behind_history_while_catching_up(tmp_path: Path, database_url: str) -> None:
+    lags = """
+        SELECT count(*) FROM (SELECT meter_id, max(timestamp) AS newest FROM meter_history GROUP BY 1) AS history
+        LEFT JOIN meter_current AS current USING (meter_id)
+        WHERE current.timestamp IS DISTINCT FROM history.newest
+    """
+    shard = await Shard(tmp_path / "j.sqlite", database_url, WRITER__PENDING_BYTES_MAX="3000").open()
+    shard.pending._read_bytes = 1000
+    async with shard.running():
+        for number in range(200):
+            seq = await shard.receive(meter(f"M{number % 5}", number % 60, number))
+            if number % 20 == 0:
+                assert await query(database_url, lags) == [(0,)]
+        await shard.until_committed(seq)
+        assert await query(database_url, lags) == [(0,)]
+    await shard.journal.close()
+
+
+async def test_late_readings_alone_are_stored_and_change_no_state(shard: Shard) -> None:
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 30)))
+        await shard.until_committed(await shard.receive(meter("A", 10), meter("A", 11)))
+    assert len(await stored(shard.url)) == 3
+    assert shard.committer.dead_lettered == 0
+
+
+async def test_a_commit_is_synced_whatever_the_server_prefers(shard: Shard) -> None:
+    name = shard.url.rsplit("/", 1)[1]
+    await query(shard.url, f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    assert await query(shard.url, "SHOW synchronous_commit") == [("on",)]
+
+
+async def test_a_wrong_previous_sequence_is_fenced(shard: Shard) -> None:
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 1)))
+    connection = await database.connect(shard.url, "test", 5)
+    [(journal_id, epoch, last_seq)] = await query(shard.url, "SELECT journal_id, epoch, last_seq FROM shard_checkpoint")
+    batch = Batch()
+    batch.last_seq = last_seq + 5
+    with pytest.raises(FencedError):
+        await flush(connection, batch, Ownership(journal_id, epoch), last_seq - 1)
+    await flush(connection, batch, Ownership(journal_id, epoch), last_seq)
+    await database.close(connection)

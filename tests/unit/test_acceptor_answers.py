@@ -37,10 +37,13 @@ def test_one_reading_committed_and_a_re_send() -> None:
 )
 def test_a_batch(rejected: int, stored: bool, status: int) -> None:
     errors = [ErrorItem("out_of_range", "must be from 0 to 500 V", "/voltage", 7)] if rejected else []
-    parsed = Parsed(is_batch=True, accepted=999, rejected=rejected, errors=errors)
+    indexes = [7] * rejected
+    parsed = Parsed(is_batch=True, accepted=999, rejected=rejected, errors=errors, rejected_indexes=indexes)
     got, body = answer_batch(parsed, [RECEIPT, Receipt(0, 5, {})], 1, stored)
     assert got == status
-    assert orjson.loads(body) == {
+    answer = orjson.loads(body)
+    assert answer.pop("rejectedIndexes", []) == indexes
+    assert answer == {
         "accepted": 998,
         "duplicates": 1,
         "rejected": rejected,

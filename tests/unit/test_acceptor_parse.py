@@ -160,7 +160,7 @@ def test_every_wrong_field_of_every_wrong_item_is_named() -> None:
         GOOD | {"kwhConsumedAc": 11},
     ]
     parsed = _parse(items)
-    assert (parsed.accepted, parsed.rejected) == (2, 3)
+    assert (parsed.accepted, parsed.rejected, parsed.rejected_indexes) == (2, 3, [1, 2, 3])
     assert sorted(_codes(parsed)) == [
         (1, "/extra", "unknown_field"),
         (1, "/kwhConsumedAc", "missing_field"),

@@ -1,0 +1,98 @@
+"""This process's hold on the checkpoint row of its journal: how far PostgreSQL is, and who may move it.
+
+Each life of a writer takes the next epoch under a token of its own. The tokens are noted in the journal before they are
+used, so a life knows those of its predecessors on the same file. A token it does not know means that a copy of the
+journal has been flushed: then this one's frames and the copy's share their numbers, and no more may be stored.
+"""
+
+import enum
+import uuid
+from typing import Any
+
+import orjson
+
+from hseie.database import statement
+from hseie.errors import FencedError
+from hseie.writer.flush import Ownership
+from hseie.writer.journal import Journal
+
+_TOKENS_KEPT = 1000  # of former lives; PostgreSQL may come back from a backup that old
+
+
+class Outcome(enum.Enum):
+    """What became of a flush whose answer was lost."""
+
+    COMMITTED = "committed"
+    NOT_COMMITTED = "not_committed"
+    CHANGED = "changed"  # PostgreSQL is somewhere else altogether: claim again and go on from there
+
+
+class Checkpoint:
+    """`seq` is the newest frame that is in PostgreSQL, `owner` what a flush moves the row with."""
+
+    def __init__(self, journal: Journal, log: Any) -> None:
+        self.seq = 0
+        self.owner: Ownership | None = None
+        self._journal = journal
+        self._log = log
+        self._token = uuid.uuid4()
+        self._known: set[str] = set()
+
+    async def claim(self, connection: Any) -> int:
+        """Take the next epoch; return the frame after which flushing goes on.
+
+        Raises FencedError, changing nothing, when the row belongs to another copy of this journal.
+        """
+        await self._note_token()
+        identity, oldest = self._journal.identity, self._journal.oldest_seq
+        async with connection.transaction():
+            row = await connection.fetchrow(statement("checkpoint_read"), identity.journal_id)
+            if row is not None:
+                self._check_copy(row)
+            facts = (identity.journal_id, identity.shard, identity.shards, identity.first_seq, oldest, self._token)
+            claimed = await connection.fetchrow(statement("checkpoint_claim"), *facts)
+        self.owner = Ownership(identity.journal_id, claimed["epoch"])
+        self.seq = claimed["last_seq"]
+        if self.seq + 1 < oldest:
+            advice = "was PostgreSQL restored from an older backup?"
+            self._log.error("frames_missing", after=self.seq, before=oldest, advice=advice)
+        return max(self.seq, oldest - 1)
+
+    async def ask(self, connection: Any, flushed_seq: int | None) -> Outcome:
+        """Find out, after a lost connection, what became of the flush up to `flushed_seq`. Raises FencedError."""
+        assert self.owner is not None
+        row = await connection.fetchrow(statement("checkpoint_read"), self.owner.journal_id)
+        if row is None:
+            return Outcome.CHANGED
+        if row["owner"] != self._token:
+            self._check_copy(row)
+            if row["epoch"] >= self.owner.epoch:
+                raise FencedError(f"journal {self.owner.journal_id} was taken over by a later writer on the same file")
+            return Outcome.CHANGED
+        if flushed_seq is not None and row["last_seq"] == flushed_seq:
+            return Outcome.COMMITTED
+        if row["last_seq"] == self.seq:
+            return Outcome.NOT_COMMITTED
+        self._log.error("checkpoint_changed", expected=self.seq, found=row["last_seq"])
+        return Outcome.CHANGED
+
+    def _check_copy(self, row: Any) -> None:
+        newest = max(self._journal.opened_last_seq, self.seq)
+        if row["last_seq"] > newest:
+            raise FencedError(
+                f"PostgreSQL has frames up to {row['last_seq']} of this journal, which itself ends at {newest}: "
+                "it is an older copy; bring back the newest, or move this one away"
+            )
+        if str(row["owner"]) not in self._known:
+            raise FencedError(
+                f"another copy of journal {self._journal.identity.journal_id} was flushed into this PostgreSQL since "
+                "this one was; keep this file, and see 'Fenced' in the runbook"
+            )
+
+    async def _note_token(self) -> None:
+        # Before it is used, and with those of earlier lives: a claim whose answer was lost is recognised as ours.
+        tokens = orjson.loads((await self._journal.facts()).get("owners", "[]"))
+        if str(self._token) not in tokens:
+            tokens = [*tokens, str(self._token)][-_TOKENS_KEPT:]
+            await self._journal.note("owners", orjson.dumps(tokens).decode())
+        self._known = set(tokens)

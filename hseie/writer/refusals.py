@@ -1,0 +1,24 @@
+"""How many lines PostgreSQL may refuse before that is taken for a mistake in the schema instead of in the lines."""
+
+from collections import deque
+
+_WINDOW_S = 60.0
+
+
+class RefusalBudget:
+    """Refused lines of the last minute. Times are monotonic seconds."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._spent: deque[tuple[float, int]] = deque()
+
+    def left(self, now: float) -> int:
+        """Return how many more lines may be parked now."""
+        while self._spent and self._spent[0][0] <= now - _WINDOW_S:
+            self._spent.popleft()
+        return max(0, self._per_minute - sum(count for _, count in self._spent))
+
+    def spend(self, now: float, count: int) -> None:
+        """Note that `count` lines were parked."""
+        if count:
+            self._spent.append((now, count))

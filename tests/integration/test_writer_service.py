@@ -1,0 +1,94 @@
+"""What the writer's service adds to its parts: the window from the journal, and what the journal may forget."""
+
+import asyncio
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from hseie.frames import Frame, Part, shard_of
+from hseie.writer import service
+from hseie.writer.dedupe import DedupeWindow
+from hseie.writer.journal import Entry, Journal, journal_path
+from hseie.writer.reshard import is_expired, stale_journals
+
+
+def line(device: str, second: int) -> bytes:
+    return f"{device}\t2026-11-20T12:00:{second:02d}\t1.0000\t230.00\n".encode()
+
+
+async def append(journal: Journal, *lines: bytes) -> int:
+    body = Frame(1, 1, False, (Part(0, len(lines), b"".join(lines)),)).encode()
+    return await journal.append([Entry(body, {0: len(lines)}, {})])
+
+
+def window(readings_max: int = 1000) -> DedupeWindow:
+    return DedupeWindow(60, readings_max, 1 << 30, time.monotonic())
+
+
+async def test_the_window_is_rebuilt_from_the_journal(tmp_path: Path) -> None:
+    journal = await Journal.open(journal_path(tmp_path, 0, 1), 0, 1)
+    first = await append(journal, line("A", 1), line("B", 1))
+    await append(journal, line("A", 2))
+    dedupe = window()
+    await service._rebuild_window(dedupe, journal)
+    assert dedupe.check(0, [line("A", 1)[:-1], line("A", 3)[:-1], line("A", 2)[:-1]]) == [0, 2]
+    assert dedupe.first_seq == first
+    await journal.close()
+
+
+async def test_the_rebuilt_window_keeps_its_limit(tmp_path: Path) -> None:
+    journal = await Journal.open(journal_path(tmp_path, 0, 1), 0, 1)
+    for number in range(100):
+        await append(journal, *[line(f"M{number}-{index}", 1) for index in range(50)])
+    dedupe = window(readings_max=1000)
+    await service._rebuild_window(dedupe, journal)
+    assert len(dedupe) <= 1000 + 50
+    await journal.close()
+
+
+async def test_another_number_of_shards_shares_its_window(tmp_path: Path) -> None:
+    devices = [f"M{number}" for number in range(20)]
+    for shard in range(2):
+        journal = await Journal.open(journal_path(tmp_path, shard, 2), shard, 2)
+        await append(journal, *[line(device, 1) for device in devices if shard_of(device, 2) == shard])
+        await journal.close()
+    assert len(stale_journals(tmp_path, 3)) == 2
+    for shard in range(3):
+        dedupe = window()
+        await service._borrow_windows(dedupe, tmp_path, shard, 3, first_seq=1)
+        mine = [line(device, 1)[:-1] for device in devices if shard_of(device, 3) == shard]
+        assert dedupe.check(0, mine) == list(range(len(mine)))
+        assert len(dedupe) == len(mine)
+
+
+async def test_the_journal_forgets_what_is_committed_and_outside_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_PRUNE_EVERY_S", 0.01)
+    journal = await Journal.open(journal_path(tmp_path, 0, 1), 0, 1)
+    first = await append(journal, line("A", 0))
+    for second in range(1, 10):
+        await append(journal, line("A", second))
+    dedupe, committer = SimpleNamespace(first_seq=first + 4), SimpleNamespace(committed_seq=first + 2)
+    pruning = asyncio.ensure_future(service._prune(journal, dedupe, committer))
+    for committed, kept_from in ((first + 2, first + 3), (first + 9, first + 4)):  # not beyond either of the two
+        committer.committed_seq = committed
+        async with asyncio.timeout(10):
+            while journal.oldest_seq < kept_from:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert journal.oldest_seq == kept_from
+    dedupe.first_seq = None  # nothing is remembered
+    async with asyncio.timeout(10):
+        while journal.bytes:
+            await asyncio.sleep(0.01)
+    pruning.cancel()
+    await journal.close()
+
+
+def test_a_drained_journal_stays_for_twice_the_window() -> None:
+    assert not is_expired("", now=1e9, window_s=60)
+    assert not is_expired("1000.0", now=1100.0, window_s=60)
+    assert is_expired("1000.0", now=1121.0, window_s=60)

@@ -1,0 +1,52 @@
+"""What a database error asks for, and the statements from files."""
+
+import asyncpg
+import pytest
+
+from hseie.database import Failure, classify, statement
+from hseie.errors import DatabaseUnavailableError, FencedError
+from hseie.readings import METER
+
+
+def _error(sqlstate: str, constraint: str | None = None) -> asyncpg.PostgresError:
+    fields = {"C": sqlstate, "M": "eine Meldung in irgendeiner Sprache"}
+    if constraint:
+        fields["n"] = constraint
+    return asyncpg.PostgresError.new(fields)
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (_error("23514"), Failure.NO_PARTITION),  # names no constraint, in whatever language
+        (_error("23514", "kwh_is_positive"), Failure.REFUSED),
+        (_error("22003"), Failure.REFUSED),
+        (_error("40P01"), Failure.RETRY),
+        (_error("55P03"), Failure.RETRY),
+        (_error("57P01"), Failure.UNAVAILABLE),
+        (_error("53300"), Failure.UNAVAILABLE),
+        (_error("25006"), Failure.UNAVAILABLE),
+        (_error("42P01"), Failure.SCHEMA),
+        (_error("42501"), Failure.SCHEMA),
+        (ConnectionResetError(), Failure.UNAVAILABLE),
+        (TimeoutError(), Failure.UNAVAILABLE),
+        (asyncpg.InterfaceError("connection is closed"), Failure.UNAVAILABLE),
+        (asyncpg.InternalClientError("cannot switch to state 15"), Failure.UNAVAILABLE),
+        (DatabaseUnavailableError(), Failure.UNAVAILABLE),
+        (FencedError(), Failure.SCHEMA),
+    ],
+)
+def test_errors_are_told_apart_by_their_code(error: BaseException, failure: Failure) -> None:
+    assert classify(error) is failure
+
+
+def test_a_statement_of_a_kind_has_its_names() -> None:
+    text = statement("changed_merge", METER)
+    assert "INSERT INTO meter_current" in text
+    assert "kwh_consumed_ac = excluded.kwh_consumed_ac" in text
+    assert "{" not in text
+
+
+def test_an_unknown_statement_is_not_there() -> None:
+    with pytest.raises(FileNotFoundError):
+        statement("no_such_statement")

@@ -42,7 +42,14 @@ def schemas() -> dict[str, Schema]:
             "mode": {"type": "string", "enum": ["queued", "direct"]},
             "jobIds": {"type": "array", "items": {"type": "string"}},
             "errors": {"type": "array", "items": reference("ErrorItem")},
-        }
+        },
+        {
+            "rejectedIndexes": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "description": "all, where `errors` is cut",
+            }
+        },
     )
     found["Problem"] = _object(
         {

@@ -9,6 +9,7 @@ BIN    := $(VENV)/bin
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c '' || { echo "$(PYTHON) does not run. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "HSEIE needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \

@@ -37,7 +37,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 3000
     analytics_port: Port = 0
     acceptors: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
-    body_bytes_max: Positive = 8_388_608
+    body_bytes_max: Positive = 2_097_152
     batch_readings_max: Positive = 10_000
     requests_in_flight_max: Positive = 8192
     keepalive_s: Seconds = 75.0
@@ -209,7 +209,7 @@ def _from_file(file: Path) -> Iterator[_Value]:
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Value]:
     for name, value in sorted(environ.items()):
-        if not name.startswith("HSEIE_") or "__" not in name:
+        if not name.startswith("HSEIE_") or "__" not in name or not value:
             continue
         section, key = name.removeprefix("HSEIE_").lower().split("__", 1)
         if key.endswith("_file"):
@@ -283,7 +283,11 @@ def _check_relations(config: Config) -> None:
         ),
         (
             config.analytics_port != config.http.port and config.analytics_port <= 65535,
-            "http.analytics_port must be a port of its own",
+            "http.analytics_port (by default the one after http.port) must be a port of its own, up to 65535",
+        ),
+        (
+            not config.postgres.url or urlsplit(config.postgres.url).scheme in ("postgresql", "postgres"),
+            "postgres.url must be like postgresql://user:password@host:5432/database",
         ),
     )
     for holds, message in relations:

@@ -188,7 +188,9 @@ def ensure_port_free(host: str, port: int) -> None:
 def _bind_error(error: OSError, host: str, port: int) -> HseieError:
     place = f"{host or '*'}:{port}"
     if error.errno == errno.EADDRINUSE:
-        return PortTakenError(f"port {port} is taken: something else listens on {place}; choose another http.port")
+        return PortTakenError(
+            f"port {port} is taken: something else listens on {place}; choose another http.port (--port)"
+        )
     return ConfigError(f"cannot listen on {place}: {error.strerror or error}")
 
 
@@ -242,4 +244,4 @@ def _server_logger() -> logging.Logger:
 
 def _not_clients_noise(record: logging.LogRecord) -> bool:
     cause = record.exc_info[1] if record.exc_info else None
-    return not isinstance(cause, http_exceptions.HttpProcessingError | web.RequestPayloadError)
+    return not isinstance(cause, http_exceptions.HttpProcessingError | web.RequestPayloadError | ConnectionError)

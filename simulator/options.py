@@ -32,7 +32,7 @@ class Options:
     ticks: int | None = _option(None, "Stop after this many readings of each device.", low=1)
     batch: int = _option(1, "Readings a request.", low=1, high=100_000)
     concurrency: int = _option(64, "Connections, and with that requests in flight.", low=1, high=10_000)
-    seed: int = _option(1, "Same seed, options and start: same readings.")
+    seed: int = _option(3, "Same seed, options and start: same readings.")
     start: str | None = _option(None, "What the fleet takes for now, instead of the real time.", metavar="RFC3339")
     history: float = _option(24.0, "With --fast: hours before now in which the virtual clock runs.", low=0.001)
     backfill_hours: float = _option(0.0, "Send this much history in batches before live pacing.", low=0.0)

@@ -13,7 +13,7 @@ from hseie.acceptor.parse import Parsed
 from hseie.problems import ERRORS_MAX, ProblemAnswer, problem_answer
 from hseie.readings import Kind
 
-_WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,5})\"?)?")
+_WAIT = re.compile(r"wait(?:\s*=\s*\"?([0-9]{1,5})\"?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,6 @@ def answer_batch(parsed: Parsed, receipts: Sequence[Receipt], duplicates: int, s
 def answer_rejected(parsed: Parsed) -> ProblemAnswer:
     """Return the answer to a request of which no reading was good."""
     if not parsed.is_batch:
-        return problem_answer("invalid_reading", _count(len(parsed.errors)), parsed.errors)
+        return problem_answer("invalid_reading", "", parsed.errors)
     counts = {"accepted": 0, "duplicates": 0, "rejected": parsed.rejected}
-    return problem_answer("all_rejected", _count(len(parsed.errors)), parsed.errors, extra=counts)
-
-
-def _count(errors: int) -> str:
-    return "1 error" if errors == 1 else f"{errors} errors"
+    return problem_answer("all_rejected", f"{parsed.rejected} readings refused", parsed.errors, extra=counts)

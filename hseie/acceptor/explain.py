@@ -1,12 +1,13 @@
 """Why a reading was refused: every wrong member, with its place, a code and a sentence. Never on the fast path."""
 
+import itertools
 import re
 from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 
-from hseie.problems import ErrorItem
+from hseie.problems import ERRORS_MAX, ErrorItem
 from hseie.readings import ID_LENGTH_MAX, Field, Kind, canonical_time, is_device_id
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -20,7 +21,8 @@ def explain(item: Any, kind: Kind, earliest: str, latest: str) -> list[ErrorItem
     """
     if not isinstance(item, dict):
         return [ErrorItem("not_an_object", "must be a JSON object")]
-    errors = [_unknown_member(name, kind) for name in item if name not in kind.wire_fields]
+    unknown = itertools.islice((name for name in item if name not in kind.wire_fields), ERRORS_MAX)
+    errors = [_unknown_member(name, kind) for name in unknown]
     for name in kind.wire_fields:
         if name not in item:
             errors.append(ErrorItem("missing_field", "is required", f"/{name}"))

@@ -13,7 +13,7 @@ import orjson
 
 from hseie.acceptor.explain import explain
 from hseie.frames import shard_of
-from hseie.problems import ErrorItem
+from hseie.problems import ERRORS_MAX, ErrorItem
 from hseie.readings import READING_TYPES, ROW_MAKERS, Kind, canonical_time, is_device_id, time_text
 
 _DEVICES_REMEMBERED_MAX = 200_000
@@ -91,7 +91,7 @@ class ReadingParser:
         id_wire, rows = kind.id_wire, parsed.rows
         for index, (item, reading) in enumerate(zip(items, readings, strict=True)):
             if reading is None:
-                self._reject(parsed, index, explain(item, kind, earliest, latest))
+                self._reject(parsed, index, item, kind)
                 continue
             device = item[id_wire]
             shard = known.get(device)
@@ -102,7 +102,7 @@ class ReadingParser:
             except OverflowError:
                 time = ""
             if shard is None or not earliest <= time <= latest:
-                self._reject(parsed, index, explain(item, kind, earliest, latest))
+                self._reject(parsed, index, item, kind)
                 continue
             line = make_row(device, time, reading)
             if shard in rows:
@@ -112,11 +112,15 @@ class ReadingParser:
             parsed.accepted += 1
             parsed.device, parsed.time = device, time
 
-    @staticmethod
-    def _reject(parsed: Parsed, index: int, errors: list[ErrorItem]) -> None:
+    def _reject(self, parsed: Parsed, index: int, item: Any, kind: Kind) -> None:
         parsed.rejected += 1
         parsed.rejected_indexes.append(index)
-        parsed.errors += [msgspec.structs.replace(error, index=index if parsed.is_batch else None) for error in errors]
+        # The answer names so many errors and no more; explaining the others would only cost everybody else time.
+        room = ERRORS_MAX - len(parsed.errors)
+        if room > 0:
+            where = index if parsed.is_batch else None
+            errors = explain(item, kind, *self._bounds)[:room]
+            parsed.errors += [msgspec.structs.replace(error, index=where) for error in errors]
 
     def _shard_of(self, device: str) -> int | None:
         """Return the shard of a device not seen before, or None when its id is not one."""

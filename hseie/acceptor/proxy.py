@@ -26,6 +26,8 @@ _HOP_BY_HOP = frozenset(
 )
 _ANSWER_TIMEOUT_S = 60.0
 _CONNECTIONS_MAX = 64
+_HEALTH_PATHS = frozenset(("/health", "/readyz"))
+_HEALTH_CONNECTIONS_MAX = 8
 
 
 class AnalyticsProxy:
@@ -34,18 +36,16 @@ class AnalyticsProxy:
     def __init__(self, host: str, port: int) -> None:
         """To be made inside the running loop."""
         self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX),
-            timeout=aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_S, connect=2.0),
-            auto_decompress=False,
-        )
+        self._session = _session(_CONNECTIONS_MAX)
+        self._health_session = _session(_HEALTH_CONNECTIONS_MAX)  # load balancers do not queue behind dashboards
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """Answer with what analytics answers; 503 when it does not."""
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         response: web.StreamResponse | None = None
+        session = self._health_session if request.path in _HEALTH_PATHS else self._session
         try:
-            async with self._session.request(
+            async with session.request(
                 request.method, f"{self._base}{request.path_qs}", headers=headers, allow_redirects=False
             ) as answer:
                 response = web.StreamResponse(status=answer.status, reason=answer.reason)
@@ -66,3 +66,12 @@ class AnalyticsProxy:
 
     async def close(self) -> None:
         await self._session.close()
+        await self._health_session.close()
+
+
+def _session(connections_max: int) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections_max),
+        timeout=aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_S, connect=2.0),
+        auto_decompress=False,
+    )

@@ -73,7 +73,9 @@ class IngestRoutes:
         if not parsed.accepted:
             answer = answer_rejected(parsed)
             return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
-        preference = read_preference(request.headers.get("Prefer"), self._wait_by_default, self._commit_timeout_s)
+        preference = read_preference(
+            ",".join(request.headers.getall("Prefer", ())), self._wait_by_default, self._commit_timeout_s
+        )
         # Counted from here: a body that trickles in is the business of its time-out, and takes nobody's place.
         if self.counts.in_flight >= self._in_flight_max:
             return problem("overloaded")

@@ -13,6 +13,7 @@ from hseie.problems import ErrorItem
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 _WINDOW = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_LONGEST = timedelta(days=36_500)  # the longest ingest.past_max_days there may be: nothing can be older
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 # A "+" that was not percent-encoded arrives as a blank: 2026-02-09T12:00:00 01:00.
 _LOST_PLUS = re.compile(r" (?=\d\d:\d\d$)")
@@ -106,4 +107,8 @@ class Query:
         if match is None:
             self.refuse(name, f"{name} must be minutes, hours or days, like 90m, 24h or 7d")
             return None
-        return int(match[1]) * _UNIT[match[2]]
+        length = int(match[1]) * _UNIT[match[2]]
+        if length > _LONGEST:
+            self.refuse(name, f"{name} must be at most {_LONGEST.days}d")
+            return None
+        return length

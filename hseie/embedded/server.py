@@ -45,12 +45,17 @@ class Log(Protocol):
 
 
 def read_url(folder: Path) -> str | None:
-    """The url of the server under that folder (<data>/postgres), running or not; None before its first start."""
+    """The url of the server under that folder (<data>/postgres), running or not; None before its first start.
+
+    Raises EmbeddedPostgresError when the folder may not be read.
+    """
     try:
         password = (folder / "password").read_text(encoding="ascii").strip()
         port = (folder / "port").read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise EmbeddedPostgresError(f"cannot read {folder}: {error.strerror}; are you the user of the node?") from None
     return f"postgresql://{ROLE}:{password}@{HOST}:{port}/{DATABASE}"
 
 

@@ -29,6 +29,7 @@ from hseie.resources import sql
 
 _COPY_BACK_BYTES = 8 << 20  # after this much was appended the WAL is copied into the file, in the background
 _WAL_PAGES_MAX = 32_768  # 128 MiB: under steady load the WAL never empties by itself; then one append waits for it
+_PAGE_BYTES = 4096
 _PRUNE_ROWS = 200  # per transaction, so that pruning never holds up a group for long
 
 T = TypeVar("T")
@@ -136,7 +137,7 @@ class Journal:
         size = await self._in(self._write_thread, lambda: self._append(first, entries))
         self.last_seq = first + len(entries) - 1
         self.bytes += size
-        self._copy_back_if_due(size)
+        self._copy_back_if_due(size + (len(entries) + 1) * _PAGE_BYTES)
         return first
 
     def _append(self, first: int, entries: Sequence[Entry]) -> int:
@@ -228,7 +229,7 @@ class Journal:
 
     def _copy_back_if_due(self, size: int) -> None:
         """Move the WAL's content into the file from the reading thread, where its syncs hold up no acknowledgement."""
-        self._uncopied_bytes += size
+        self._uncopied_bytes += size  # of the WAL, which is written in whole pages
         running = self._copying_back is not None and not self._copying_back.done()
         if self._uncopied_bytes > _COPY_BACK_BYTES and not running:
             self._uncopied_bytes = 0

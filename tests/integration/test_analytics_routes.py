@@ -106,7 +106,7 @@ async def golden(database_url: str) -> AsyncIterator[Any]:
     now = NOW - timedelta(milliseconds=1)
     await connection.execute("INSERT INTO meter_current VALUES ('METER_001', $1, 10.5, 230, $1)", now)
     await connection.execute("INSERT INTO vehicle_current VALUES ('VEHICLE_001', $1, 75.5, 9.5, 28.5, $1)", now)
-    await connection.execute("INSERT INTO shard_checkpoint VALUES ($1, 0, 2, 1, 1, 100)", JOURNAL)
+    await connection.execute("INSERT INTO shard_checkpoint VALUES ($1, 0, 2, 1, gen_random_uuid(), 1, 100)", JOURNAL)
     await connection.execute("INSERT INTO shard_book VALUES ($1, 'meter', 10, 7, 2, 1)", JOURNAL)
     await connection.execute("INSERT INTO shard_book VALUES ($1, 'vehicle', 3, 3, 0, 0)", JOURNAL)
     yield connection
@@ -234,7 +234,7 @@ async def test_jobs(client: Client, golden: Any, job: str, state: str | None) ->
 async def test_jobs_of_earlier_journals_stay_stored(client: Client, golden: Any, node: FakeNode) -> None:
     node.writers[0]["committed_seq"] = 60
     await golden.execute("UPDATE shard_checkpoint SET last_seq = 40")
-    await golden.execute("INSERT INTO shard_checkpoint VALUES (gen_random_uuid(), 0, 2, 1, 41, 60)")
+    await golden.execute("INSERT INTO shard_checkpoint VALUES (gen_random_uuid(), 0, 2, 1, gen_random_uuid(), 41, 60)")
     assert (await _get(client, "/v1/ingest/jobs/0-40"))[1]["state"] == "stored"
     assert (await _get(client, "/v1/ingest/jobs/0-60"))[1]["state"] == "stored"
     assert (await _get(client, "/v1/ingest/jobs/0-61"))[1]["state"] == "queued"
@@ -352,3 +352,8 @@ async def test_the_router_and_the_description_have_the_same_routes(client: Clien
     internal = {path for path in served if path.startswith("/api/") and not path.endswith(".json")} | {"/"}
     assert served - internal == _described(lambda method: method == "get")
     assert _described(lambda method: method != "get") == set()
+
+
+async def test_a_window_beyond_the_calendar_is_refused(client: Client, golden: Any) -> None:
+    status, body = await _get(client, "/v1/analytics/performance/VEHICLE_001?window=999999d")
+    assert (status, body["code"]) == (400, "bad_parameter")

@@ -31,7 +31,7 @@ async def kept(database_url: str) -> str:
     await execute(
         database_url,
         "SELECT hseie_make_partition('meter', '2026-02-08'), hseie_make_partition('meter', '2026-02-07')",
-        f"INSERT INTO shard_checkpoint VALUES ('{JOURNAL}', 0, 1, 1, 1, 9)",
+        f"INSERT INTO shard_checkpoint VALUES ('{JOURNAL}', 0, 1, 1, gen_random_uuid(), 1, 9)",
         f"INSERT INTO shard_book VALUES ('{JOURNAL}', 'meter', 6, 4, 1, 1)",
         "INSERT INTO dead_letter (journal_id, kind, original, sqlstate, reason) "
         f"VALUES ('{JOURNAL}', 'meter', 'x', '22003', 'y')",

@@ -60,7 +60,6 @@ def test_lists_of_errors_are_capped() -> None:
     answer = answer_rejected(parsed)
     document = orjson.loads(answer.body)
     assert (answer.status, len(document["errors"]), document["rejected"], document["accepted"]) == (400, 100, 150, 0)
-    assert "150 errors" in document["detail"]
     assert len(orjson.loads(answer_batch(parsed, [RECEIPT], 0, False)[1])["errors"]) == 100
 
 

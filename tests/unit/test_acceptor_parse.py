@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hseie.acceptor.explain import explain
 from hseie.acceptor.parse import Parsed, ReadingParser, RejectedBodyError
 from hseie.frames import shard_of
 from hseie.readings import METER, VEHICLE
@@ -222,3 +223,18 @@ def _is_finite(value: object) -> bool:
     except ValueError:
         return False
     return True
+
+
+def test_no_more_is_explained_than_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    explained = []
+
+    def explain_and_count(*arguments: object) -> list:
+        explained.append(1)
+        return explain(*arguments)
+
+    monkeypatch.setattr("hseie.acceptor.parse.explain", explain_and_count)
+    parsed = _parse([{**GOOD, "voltage": 501}] * 150, batch_max=1000)
+    assert (parsed.rejected, len(parsed.rejected_indexes), len(parsed.errors), len(explained)) == (150, 150, 100, 100)
+    crowded = {f"x{number}": 1 for number in range(1000)}
+    parsed = _parse([crowded] * 50)
+    assert (parsed.rejected, len(parsed.errors)) == (50, 100)

@@ -18,7 +18,13 @@ DECLARED = dict(keys(Config()))
 
 # A value for each type of key that is not its default, as text in the environment and as it is understood.
 OTHER: dict[type, tuple[str, Any]] = {str: ("elsewhere", "elsewhere"), int: ("1234", 1234), float: ("17.5", 17.5)}
-CHOICES = {"log.level": "debug", "log.format": "json", "ingest.ack": "commit", "postgres.migrate": "never"}
+CHOICES = {
+    "postgres.url": "postgresql://somebody@localhost/readings",
+    "log.level": "debug",
+    "log.format": "json",
+    "ingest.ack": "commit",
+    "postgres.migrate": "never",
+}
 # Keys for which those would be out of range, or in conflict with the default of another.
 IN_RANGE = {
     "http.acceptors": 3,
@@ -245,3 +251,12 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> N
 def test_a_password_is_hidden_from_people() -> None:
     assert masked("postgresql://me:se%40cret@db:5432/energy") == "postgresql://me:***@db:5432/energy"
     assert masked("postgresql://db/energy") == "postgresql://db/energy"
+
+
+def test_an_address_of_another_database_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="must be like postgresql://"):
+        load(environ={"DATABASE_URL": "mysql://root@localhost/x"})
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    assert load(environ={"HSEIE_NODE__DATA": ""}) == load()

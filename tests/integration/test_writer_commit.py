@@ -360,7 +360,7 @@ async def test_a_copy_that_was_flushed_meanwhile_fences_the_original(shard: Shar
     shard.journal = await Journal.open(shard.path, 0, 1)
 
 
-async def test_a_claim_whose_answer_was_lost_does_not_fence_its_own_journal(shard: Shard, tmp_path: Path) -> None:
+async def test_lives_that_only_claim_do_not_fence_their_own_journal(shard: Shard, tmp_path: Path) -> None:
     async with shard.running():
         await shard.until_committed(await shard.receive(meter("A", 1)))
     for _ in range(3):  # lives that claim and end before they flush anything
@@ -372,6 +372,7 @@ async def test_a_claim_whose_answer_was_lost_does_not_fence_its_own_journal(shar
                     await asyncio.sleep(0.01)
     async with shard.running():
         await shard.until_committed(await shard.receive(meter("A", 2)))
+        assert shard.committer.epoch == 4  # the first life and three more; a new connection is no new life
 
 
 async def test_commits_that_postgresql_lost_are_made_again(shard: Shard) -> None:

@@ -77,7 +77,8 @@ class Checkpoint:
         return Outcome.CHANGED
 
     def _check_copy(self, row: Any) -> None:
-        newest = max(self._journal.opened_last_seq, self.seq)
+        # Before this life has claimed, nothing that came since the opening can be in PostgreSQL; afterwards it can.
+        newest = self._journal.opened_last_seq if self.owner is None else self._journal.last_seq
         if row["last_seq"] > newest:
             raise FencedError(
                 f"PostgreSQL has frames up to {row['last_seq']} of this journal, which itself ends at {newest}: "

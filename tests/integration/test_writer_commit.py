@@ -463,6 +463,30 @@ async def test_a_batch_too_large_for_a_slow_server_is_tried_in_smaller_ones(
     await shard.journal.close()
 
 
+async def test_a_commit_that_was_made_but_took_too_long_is_not_repeated(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = await Shard(tmp_path / "j.sqlite", database_url, POSTGRES__FLUSH_TIMEOUT_MS="500").open()
+    answers_lost = 1
+
+    async def flush_and_fall_silent(connection: Any, *arguments: Any) -> None:
+        nonlocal answers_lost
+        await flush(connection, *arguments)
+        if answers_lost:
+            answers_lost -= 1
+            await asyncio.sleep(3600)
+
+    monkeypatch.setattr("hseie.writer.committer.flush", flush_and_fall_silent)
+    async with shard.running():
+        await shard.receive(meter("A", 1))
+        await shard.until_committed(await shard.receive(meter("A", 2)))
+        await shard.until_committed(await shard.receive(meter("A", 3)))
+    assert answers_lost == 0
+    assert [time for _, time, _ in await stored(database_url)] == ["12:00:01", "12:00:02", "12:00:03"]
+    assert await books(database_url) == [(3, 3, 0, 0)]
+    await shard.journal.close()
+
+
 async def test_a_day_that_is_there_but_not_attached_is_for_an_operator(shard: Shard) -> None:
     async with shard.running():
         await shard.until_committed(await shard.receive(meter("A", 1)))

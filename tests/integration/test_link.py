@@ -254,6 +254,18 @@ async def test_a_bug_met_in_one_message_does_not_stop_those_behind_it(
     assert writer.router.refused == 3
 
 
+async def test_a_silent_writer_counts_as_away_until_it_is_heard(run_dir: Path) -> None:
+    link = WriterLink(0, 8, 1 << 20, ack_timeout_s=30)
+    link.send = lambda body: True
+    link._welcome(boot=1)
+    link.sweep(time.monotonic() + 2.5, silence_max_s=3.0)
+    assert isinstance(link.add(0, [ROW], False), Ticket)
+    link.sweep(time.monotonic() + 3.5, silence_max_s=3.0)
+    assert link.add(0, [ROW], False) == "writer_unavailable"
+    link._welcome(boot=1)
+    assert isinstance(link.add(0, [ROW], False), Ticket)
+
+
 async def test_a_place_whose_acknowledgement_was_lost_comes_back(run_dir: Path) -> None:
     link = WriterLink(0, 1, 1 << 20, ack_timeout_s=1.0)
     link.send = lambda body: True

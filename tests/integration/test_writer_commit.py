@@ -190,8 +190,11 @@ async def test_a_line_that_postgresql_refuses_is_parked_and_the_others_stored(sh
 async def test_a_refused_newest_line_leaves_the_state_to_the_one_before(shard: Shard) -> None:
     await query(shard.url, "ALTER TABLE meter_history ADD CHECK (kwh_consumed_ac <> 13)")
     async with shard.running():
-        await shard.until_committed(await shard.receive(meter("A", 1, 12), meter("A", 2, 13)))
-    assert await query(shard.url, "SELECT kwh_consumed_ac::float FROM meter_current") == [(12.0,)]
+        await shard.until_committed(await shard.receive(meter("A", 1, 12), meter("A", 9, 13)))
+        assert await query(shard.url, "SELECT kwh_consumed_ac::float FROM meter_current") == [(12.0,)]
+        # Nor does the parked line keep out what is older than itself and newer than what is stored.
+        await shard.until_committed(await shard.receive(meter("A", 5, 14)))
+    assert await query(shard.url, "SELECT kwh_consumed_ac::float FROM meter_current") == [(14.0,)]
 
 
 async def test_too_many_refusals_stop_the_flushing_and_lose_nothing(tmp_path: Path, database_url: str) -> None:
@@ -354,7 +357,7 @@ async def test_a_copy_that_was_flushed_meanwhile_fences_the_original(shard: Shar
     await copy.journal.close()
     original = await Shard(shard.path, shard.url).open()
     with pytest.raises(FencedError, match="another copy"):
-        await original.committer.run()
+        await asyncio.wait_for(original.committer.run(), 20)
     await original.journal.close()
     assert [kwh for _, _, kwh in await stored(shard.url)] == [1.0, 200.0]  # and nothing of it was skipped silently
     shard.journal = await Journal.open(shard.path, 0, 1)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from hseie import failpoints
 from hseie.errors import DatabaseUnavailableError
 from hseie.readings import Kind
 from hseie.resources import sql
@@ -147,6 +148,7 @@ async def within(timeout_s: float, connection: Any, work: Coroutine[Any, Any, T]
 async def _as_async(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
         for start in range(0, len(piece), _COPY_PIECE_BYTES):
+            failpoints.reach("flush.in_copy")
             yield piece[start : start + _COPY_PIECE_BYTES]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from hseie import __version__, control, logs, topology
+from hseie import __version__, clock, control, failpoints, logs, topology
 from hseie.config import Config, masked
 from hseie.embedded.server import EmbeddedPostgres
 from hseie.errors import ExitCode
@@ -55,6 +55,7 @@ def run_node(
     # Held back until the supervisor can answer them, and again once it has: a node that is told to stop exits with 0.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     logs.configure(config.log.level, config.log.format, "supervisor")
+    _warn_of_faults(environ)
     lock = InstanceLock.acquire(config.data_dir)
     try:
         for port in (config.http.port, config.analytics_port):
@@ -64,6 +65,16 @@ def run_node(
             return runner.run(_run(config, on_ready, companions, environ))
     finally:
         lock.release()
+
+
+def _warn_of_faults(environ: Mapping[str, str]) -> None:
+    """Refuse misspelt failpoints before anything starts, and say loudly that some are armed."""
+    for variable, armed in (
+        (failpoints.VARIABLE, failpoints.arm("supervisor", environ)),
+        (clock.VARIABLE, clock.arm(environ)),
+    ):
+        if armed:
+            structlog.get_logger("hseie").warning("faults_ordered", variable=variable, value=armed)
 
 
 async def _run(

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import structlog
 import uvloop
 
-from hseie import control, logs
+from hseie import clock, control, failpoints, logs
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config import Config
 from hseie.errors import ExitCode, HseieError, NotReachableError
@@ -139,6 +139,8 @@ def run(spec: ProcessSpec, config: Config, run_dir: Path, parent_pid: int, last_
     # Ctrl-C in a terminal reaches the whole group; the supervisor orders the drain.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.configure(config.log.level, config.log.format, spec.name)
+    failpoints.arm(spec.name, os.environ)
+    clock.arm(os.environ)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     code, reason = runner.run(_live(spec, config, run_dir, parent_pid))
     with contextlib.suppress(OSError):  # nobody listens or reads any more; the exit code still counts

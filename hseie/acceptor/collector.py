@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hseie import failpoints
 from hseie.errors import FrameError
 from hseie.frames import (
     ACKED,
@@ -144,6 +145,7 @@ class WriterLink:
             wait = frame.committed is not None
             body = Frame(self.boot, frame.number, wait, parts).encode()
             if self.send(body):
+                failpoints.reach("acceptor.frame_sent")
                 self._in_flight[frame.number] = frame
             else:
                 frame.settle("writer_unavailable")
@@ -154,6 +156,7 @@ class WriterLink:
         kind_of_message = message[0]
         if kind_of_message == ACKED:
             boot, acks = parse_acks(message)
+            failpoints.reach("acceptor.acked")
             if boot == self.boot:
                 for ack in acks:
                     self._acked(ack.number, Receipt(self._shard, ack.seq, ack.duplicates))

@@ -1,12 +1,12 @@
 """The routes of an acceptor: two take readings, every other request is passed on to analytics."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from hseie import clock, failpoints
 from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference
 from hseie.acceptor.collector import Receipt, Ticket, WriterLink
 from hseie.acceptor.parse import Parsed, ReadingParser, RejectedBodyError
@@ -65,7 +65,9 @@ class IngestRoutes:
         if request.headers.get("Content-Encoding", "identity").lower() not in _ENCODINGS:
             return problem("unsupported_media_type", f"bodies may be compressed with {', '.join(_ENCODINGS[1:])}")
         try:
-            parsed = self._parser.parse(await read_body(request), kind, time.time())
+            body = await read_body(request)
+            failpoints.reach("acceptor.body_read")
+            parsed = self._parser.parse(body, kind, clock.unix_s())
         except RejectedBodyError as error:
             return problem(error.code, error.detail)
         self.counts.readings += parsed.accepted + parsed.rejected
@@ -118,6 +120,7 @@ class IngestRoutes:
         else:
             status, body = answer_one(kind, parsed, receipts[0], bool(duplicates), stored)
         response = web.Response(body=body, status=status, content_type="application/json")
+        failpoints.reach("acceptor.before_answer")
         # A wait that was not long enough is not confirmed: the answer is then the 202 of the journal.
         if preference.applied and preference.wait == stored:
             response.headers["Preference-Applied"] = preference.applied

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from hseie import database
+from hseie import database, failpoints
 from hseie.config import Config
 from hseie.database import Failure, Record, classify, statement
 from hseie.errors import DatabaseUnavailableError, HseieError
@@ -71,6 +71,7 @@ class Reader:
         self._busy += 1
         try:
             async with self._pool.acquire(timeout=self._wait_s) as connection:
+                failpoints.reach("analytics.query")
                 found: Sequence[Record] = await connection.fetch(statement(name, kind), *values)
         except Exception as error:
             if classify(error) not in (Failure.UNAVAILABLE, Failure.RETRY):

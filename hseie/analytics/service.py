@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from hseie import clock
 from hseie import web as http
 from hseie.analytics.current import CurrentRoute
 from hseie.analytics.fleet import FleetRoute
@@ -43,7 +44,7 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
     """Be the analytics process until `child.stopping`. Raises PortTakenError."""
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
-    app, fleet = build(Parts(config, reader, probe, NodeView(child.node_status), _utc_now))
+    app, fleet = build(Parts(config, reader, probe, NodeView(child.node_status), clock.utc_now))
     server = await http.start_server(
         app, config.http.host, config.analytics_port, reuse_port=False, keepalive_s=config.http.keepalive_s
     )
@@ -101,7 +102,3 @@ async def _not_now(request: web.Request, handler: Handler) -> web.StreamResponse
         return http.problem("overloaded", "Too many queries wait for the database.")
     except NotReachableError:
         return http.problem("not_ready", "The supervisor does not answer.")
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)

@@ -1,9 +1,8 @@
 """The one-shot step before the first writer: migrations, and the partitions that the first flush will need."""
 
 import asyncio
-from datetime import UTC, datetime
 
-from hseie import database, migrations
+from hseie import clock, database, migrations
 from hseie.config import Config
 from hseie.database import Failure
 from hseie.errors import DatabaseUnavailableError
@@ -43,7 +42,7 @@ async def _migrate(child: Child, config: Config, postgres_url: str) -> None:
 async def _make_partitions(child: Child, config: Config, postgres_url: str) -> None:
     connection = await open_connection(config, postgres_url)
     try:
-        days = days_needed(datetime.now(UTC), config.maintenance.partitions_ahead_days)
+        days = days_needed(clock.utc_now(), config.maintenance.partitions_ahead_days)
         outcome = await make_partitions(connection, days)
     finally:
         await database.close(connection)

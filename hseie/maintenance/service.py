@@ -5,10 +5,10 @@ PostgreSQL may be away: that is said once, and once when it is back; the work wa
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from hseie import database
+from hseie import clock, database, failpoints
 from hseie.config import Config
 from hseie.database import Failure
 from hseie.errors import DatabaseUnavailableError
@@ -58,11 +58,12 @@ class Maintenance:
     async def run(self) -> None:
         """Make rounds for ever."""
         while True:
-            pause_s = await self.round(datetime.now(UTC))
+            pause_s = await self.round(clock.utc_now())
             await asyncio.sleep(pause_s)
 
     async def round(self, now: datetime) -> float:
         """Do what is due at the aware moment `now`; return the seconds until the next round."""
+        failpoints.reach("maintenance.round")
         try:
             outcome = await self._partitions(now)
         except (DatabaseUnavailableError, database.PostgresError, OSError, TimeoutError) as error:

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from hseie import database
+from hseie import database, failpoints
 from hseie.database import Failure, classify, statement
 from hseie.errors import FencedError
 from hseie.readings import KINDS, Kind
@@ -55,6 +55,8 @@ async def flush(connection: Any, batch: Batch, owner: Ownership, previous_seq: i
             if part.changed:  # not with late readings alone
                 await _merge_changed(connection, kind, part.changed_rows())
         await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
+        failpoints.reach("flush.before_commit")
+    failpoints.reach("flush.after_commit")
 
 
 async def flush_apart(
@@ -92,6 +94,8 @@ async def flush_apart(
                     [refused.reason for refused in found],
                 )
         await _add_to_books(connection, batch, owner, dead)
+        failpoints.reach("flush.before_commit")
+    failpoints.reach("flush.after_commit")
     return parked
 
 

@@ -11,7 +11,6 @@ shard's later journals start above all its earlier ones and a receipt "shard-seq
 import asyncio
 import contextlib
 import sqlite3
-import time
 import uuid
 import zlib
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from typing import TypeVar
 import msgpack
 import orjson
 
+from hseie import clock, failpoints
 from hseie.durable import sync_folder
 from hseie.errors import JournalError
 from hseie.resources import sql
@@ -102,7 +102,7 @@ class Journal:
             shard, shards = self._wanted
             meta = {
                 "journal_id": str(uuid.uuid4()),
-                "first_seq": str(int(time.time()) * 1_000_000),
+                "first_seq": str(int(clock.unix_s()) * 1_000_000),
                 "shard": str(shard),
                 "shards": str(shards),
             }
@@ -148,7 +148,9 @@ class Journal:
             rows.append((seq, entry.body, readings, duplicates, _crc(entry.body, readings, duplicates)))
         self._writer.execute("BEGIN IMMEDIATE")
         self._writer.executemany(sql("journal", "frame_insert"), rows)
+        failpoints.reach("journal.before_commit")
         self._writer.execute("COMMIT")  # with synchronous=FULL this returns after the WAL is synced
+        failpoints.reach("journal.after_commit")
         if self._wal_is_long:
             self._wal_is_long = False
             self._writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()

@@ -5,9 +5,9 @@ earlier ones. The drained files stay for the dedupe window (the new writers look
 """
 
 import asyncio
-import time
 from pathlib import Path
 
+from hseie import clock
 from hseie.config import Config
 from hseie.process import Child
 from hseie.writer.committer import Committer
@@ -50,10 +50,10 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
             await running
             if child.stopping.is_set():
                 return
-            await journal.note("drained_at", str(time.time()))
+            await journal.note("drained_at", str(clock.unix_s()))
             child.log.info("journal_drained", file=path.name, committed_seq=committer.committed_seq)
         await journal.close()
-        if is_expired(drained_at, time.time(), config.ingest.dedupe_window_s):
+        if is_expired(drained_at, clock.unix_s(), config.ingest.dedupe_window_s):
             for file in (path, *path.parent.glob(path.name + "-*")):
                 file.unlink()
             child.log.info("journal_removed", file=path.name)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hseie import failpoints
 from hseie.bus import Router, ipc_endpoint
 from hseie.config import Config
 from hseie.frames import decode, parse_frame, shard_of
@@ -25,6 +26,7 @@ _JOURNAL_SHARE_OF_WINDOW = 4  # a quarter of the journal may be frames that only
 
 async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> None:
     """Be the writer of `shard` until told to stop. Raises JournalError and FencedError, which end the process."""
+    failpoints.reach("writer.start")
     folder = config.data_dir / "journal"
     journal = await Journal.open(journal_path(folder, shard, config.writer.shards), shard, config.writer.shards)
     if (await journal.facts()).get("drained_at"):

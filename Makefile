@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test lint bench clean lock
+.PHONY: setup demo test faults lint bench clean lock
 
 setup: $(VENV)/.installed
 
@@ -24,6 +24,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
+
+# The fault suite alone; MINUTES=20 lengthens its long runs, HSEIE_TEST_SEED repeats one.
+faults: setup
+	HSEIE_FAULT_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -29,8 +29,8 @@ from hseie.writer.journal_file import PAGE_BYTES, Identity, SparePages, cut_off,
 _COPY_BACK_BYTES = 8 << 20  # after this much was appended the WAL is copied into the file, in the background
 _WAL_PAGES_MAX = 32_768  # 128 MiB: under steady load the WAL never empties by itself; then one append waits for it
 _PRUNE_ROWS = 200  # per transaction, so that pruning never holds up a group for long
-_GIVE_BACK_PAGES = 256  # per transaction, for the same reason
-_GIVE_BACK_STEPS = 64  # per call: 64 MiB
+_GIVE_BACK_PAGES = 128  # per transaction, for the same reason
+_GIVE_BACK_STEPS = 128  # per call: 64 MiB
 
 T = TypeVar("T")
 

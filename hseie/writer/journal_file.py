@@ -97,7 +97,7 @@ def free_pages(connection: sqlite3.Connection) -> int:
 
 def cut_off(connection: sqlite3.Connection, pages: int) -> None:
     """Move what lies in the last pages into free ones, and shorten the file by so many of them."""
-    connection.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
+    connection.executescript(f"PRAGMA incremental_vacuum({pages:d})")  # `execute` would stop after the first page
 
 
 class SparePages:

@@ -25,6 +25,8 @@ _DATABASE = {
 _JOURNAL = {
     "full": "the journal is full: devices get 503 until PostgreSQL has taken enough of it. Bring PostgreSQL back, or "
     "raise writer.journal_bytes_max",
+    "stuck": "a sync of the journal does not end: nothing is acknowledged, devices get 503. See whether its disk still "
+    "answers; it goes on by itself when it does",
     "disk_full": "the disk of the journal is nearly full: devices get 503 until there is room again. Make room, or "
     "lower writer.disk_free_bytes_min",
 }

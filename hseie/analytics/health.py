@@ -23,6 +23,7 @@ POSTGRES_TIMEOUT_S = 1.0
 # What a writer's `journal` figure says while its shard takes nothing.
 _JOURNAL_DETAILS = {
     "full": "at its limit: devices get 503 until PostgreSQL has taken enough of it",
+    "stuck": "a sync does not end: nothing is acknowledged",
     "disk_full": "its disk is nearly full: devices get 503 until there is room again",
 }
 

@@ -53,14 +53,15 @@ class FreeSpace:
 
 class SyncTimes:
     """How long the syncs of groups take. Times are monotonic seconds; a group's turn in the thread counts as well,
-    because its acknowledgements wait for that too.
+    because its acknowledgements wait for that too. `stuck_after_s` is how long anybody waits for an acknowledgement.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stuck_after_s: float) -> None:
         self.last_s = 0.0
+        self._stuck_after_s = stuck_after_s
         self._began_at: float | None = None  # of the one under way
         self._ended_at = -math.inf
-        self._lately_s = 0.0  # smoothed, by time and not by count
+        self._lately_s = 0.0  # smoothed by time, not by count; one long sync counts for no more than a hung one
 
     def begin(self, now: float) -> None:
         """Note that a group is given to the disk."""
@@ -72,15 +73,19 @@ class SyncTimes:
         self.last_s = now - self._began_at
         self._began_at = None
         weight = 1 - math.exp((self._ended_at - now) / _SMOOTHING_S)
-        self._lately_s += weight * (self.last_s - self._lately_s)
+        self._lately_s += weight * (min(self.last_s, HUNG_SYNC_S) - self._lately_s)
         self._ended_at = now
 
     def under_way_s(self, now: float) -> float:
         """Return the age of the sync under way; 0 when none is."""
         return 0.0 if self._began_at is None else now - self._began_at
 
-    def is_slow(self, now: float) -> bool:
-        """Tell whether the disk is, or was of late, slower than a disk should be."""
-        if self.under_way_s(now) >= HUNG_SYNC_S:
-            return True
-        return self._lately_s >= SLOW_SYNC_S and now - self._ended_at < _FORGET_S
+    def state(self, now: float) -> str:
+        """Return "stuck" while nothing is acknowledged in time, "slow" when the disk is, or was of late, slower than a
+        disk should be, and else "ok".
+        """
+        under_way_s = self.under_way_s(now)
+        if under_way_s >= self._stuck_after_s:
+            return "stuck"
+        slow_of_late = self._lately_s >= SLOW_SYNC_S and now - self._ended_at < _FORGET_S
+        return "slow" if under_way_s >= HUNG_SYNC_S or slow_of_late else "ok"

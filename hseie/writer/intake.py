@@ -43,7 +43,7 @@ _DRAIN_RATE_OVER_S = 10.0  # pruning goes in bursts
 _WAITERS_MAX = 1024  # four times the acceptors there can be; one that was restarted leaves its last life behind
 
 # What `hseie status` shows for a reason to refuse; too much that waits for a sync means that syncs are slow.
-_STATES = {None: "ok", JOURNAL_FULL: "full", DISK_FULL: "disk_full", OVERLOADED: "slow"}
+_STATES = {JOURNAL_FULL: "full", DISK_FULL: "disk_full", OVERLOADED: "slow"}
 
 Send = Callable[[bytes, bytes], bool]
 
@@ -77,7 +77,7 @@ class Intake:
         self.frames = 0
         self.frames_refused = 0
         self.gathering_bytes = 0  # arrived and not synced
-        self.sync_times = SyncTimes()
+        self.sync_times = SyncTimes(limits.ack_timeout_s)
         self.draining_rate = Rate(_DRAIN_RATE_OVER_S)  # bytes the journal loses a second
         self.send: Send = lambda peer, body: False  # the socket needs `on_message` first
         self._journal = journal
@@ -93,9 +93,9 @@ class Intake:
         self._draining = False
 
     def journal_state(self, now: float) -> str:
-        """Return "disk_full", "full", "slow" or "ok". `now` is monotonic seconds."""
-        state = _STATES[self._look()]
-        return "slow" if state == "ok" and self.sync_times.is_slow(now) else state
+        """Return "stuck", "disk_full", "full", "slow" or "ok". `now` is monotonic seconds."""
+        reason, disk = self._look(), self.sync_times.state(now)
+        return disk if reason is None or disk == "stuck" else _STATES[reason]
 
     def _look(self) -> str | None:
         return self._room.look(self._journal.bytes, self.gathering_bytes, self._free_space.bytes)

@@ -29,12 +29,13 @@ def is_disk_full(was_full: bool, free: int | None, free_min: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds a shard, in bytes but for the low-water mark, which is in percent of the journal's limit."""
+    """What bounds a shard, by the keys of the configuration."""
 
     journal_bytes_max: int
     journal_low_water_pct: int
     disk_free_bytes_min: int
     gathering_bytes_max: int
+    ack_timeout_s: float
 
 
 class Room:

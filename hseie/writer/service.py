@@ -69,7 +69,11 @@ async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> 
 def _limits(config: Config) -> Limits:
     writer = config.writer
     return Limits(
-        writer.journal_bytes_max, writer.journal_low_water_pct, writer.disk_free_bytes_min, writer.gathering_bytes_max
+        writer.journal_bytes_max,
+        writer.journal_low_water_pct,
+        writer.disk_free_bytes_min,
+        writer.gathering_bytes_max,
+        config.ingest.ack_timeout_ms / 1000,
     )
 
 
@@ -150,7 +154,10 @@ async def _watch(log: Any, journal: Journal, intake: Intake) -> None:
         intake.draining_rate.note(journal.pruned_bytes, now)
         state = intake.journal_state(now)
         if state != told:
-            log.warning("journal_state", state=state, before=told, advice="see `hseie status`")
+            if state == "ok":
+                log.info("journal_well", after=told)
+            else:
+                log.warning("journal_limited", state=state, before=told, advice="see `hseie status`")
             told = state
         await asyncio.sleep(_WATCH_EVERY_S)
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -22,13 +23,14 @@ ROW = "A\t2026-11-20T12:00:00\t1.0000\t230.00\n"
 class Writer:
     """One shard that journals and acknowledges; commits are said by hand."""
 
-    def __init__(self, run_dir: Path, **limits: int) -> None:
+    def __init__(self, run_dir: Path, **limits: float) -> None:
         self._run_dir = run_dir
-        usual = {
+        usual: dict[str, Any] = {
             "journal_bytes_max": 1 << 30,
             "journal_low_water_pct": 90,
             "disk_free_bytes_min": 0,
             "gathering_bytes_max": 1 << 26,
+            "ack_timeout_s": 5.0,
         }
         self._limits = Limits(**(usual | limits))
 

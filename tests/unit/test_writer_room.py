@@ -43,7 +43,7 @@ def test_without_a_floor_or_a_look_the_disk_is_not_full(free: int | None, floor:
 
 
 def test_each_limit_has_its_own_reason() -> None:
-    room = Room(Limits(1000, 90, 500, 100))
+    room = Room(Limits(1000, 90, 500, 100, 5.0))
     assert room.look(900, 0, 600) is None
     assert room.look(900, 101, 600) == "journal_full"  # what waits for a sync is journal soon
     assert room.look(890, 0, 600) is None
@@ -55,7 +55,7 @@ def test_each_limit_has_its_own_reason() -> None:
 
 
 def test_how_much_a_full_journal_has_to_shrink() -> None:
-    room = Room(Limits(1000, 90, 0, 100))
+    room = Room(Limits(1000, 90, 0, 100, 5.0))
     assert (room.excess_bytes(1005), room.excess_bytes(900), room.excess_bytes(10)) == (105, 0, 0)
 
 
@@ -74,42 +74,43 @@ def syncs(times: SyncTimes, start: float, count: int, took_s: float, pause_s: fl
 
 
 def test_a_good_disk_with_a_hiccup_is_not_slow() -> None:
-    times = SyncTimes()
+    times = SyncTimes(stuck_after_s=5.0)
     now = syncs(times, 100, 2000, 0.005)
     now = syncs(times, now, 1, 0.5)
-    assert not times.is_slow(now)
+    assert times.state(now) == "ok"
     assert times.last_s == pytest.approx(0.5)
 
 
 def test_a_disk_that_takes_a_fifth_of_a_second_is_slow_and_recovers() -> None:
-    times = SyncTimes()
+    times = SyncTimes(stuck_after_s=5.0)
     now = syncs(times, 100, 2000, 0.005)
-    assert not times.is_slow(now)
+    assert times.state(now) == "ok"
     now = syncs(times, now, 60, 0.2)
-    assert times.is_slow(now)
-    assert times.is_slow(now + 30)  # nothing was sent: nothing is known to be better ...
-    assert not times.is_slow(now + 61)  # ... but not for ever
+    assert times.state(now) == "slow"
+    assert times.state(now + 30) == "slow"  # nothing was sent: nothing is known to be better ...
+    assert times.state(now + 61) == "ok"  # ... but not for ever
     now = syncs(times, now, 2000, 0.005)
-    assert not times.is_slow(now)
+    assert times.state(now) == "ok"
 
 
 def test_also_where_syncs_are_rare() -> None:
-    times = SyncTimes()
-    assert times.is_slow(syncs(times, 100, 10, 0.2, pause_s=2.0))
+    times = SyncTimes(stuck_after_s=5.0)
+    assert times.state(syncs(times, 100, 10, 0.2, pause_s=2.0)) == "slow"
 
 
 def test_one_slow_sync_is_told_while_it_is_under_way_and_for_a_moment_after() -> None:
-    times = SyncTimes()
+    times = SyncTimes(stuck_after_s=5.0)
     now = syncs(times, 100, 2000, 0.005)
     times.begin(now)
-    assert not times.is_slow(now + 0.9)
-    assert times.is_slow(now + 1.1)
+    assert times.state(now + 0.9) == "ok"
+    assert times.state(now + 1.1) == "slow"
     assert times.under_way_s(now + 1.1) == pytest.approx(1.1)
-    times.end(now + 3)
-    assert times.is_slow(now + 3)
-    assert times.under_way_s(now + 3) == 0
-    now = syncs(times, now + 3, 5000, 0.005)
-    assert not times.is_slow(now)
+    assert times.state(now + 5.1) == "stuck"
+    times.end(now + 60)
+    assert times.state(now + 60) == "slow"
+    assert times.under_way_s(now + 60) == 0
+    now = syncs(times, now + 60, 3000, 0.005)  # for 15 s, however long that one took
+    assert times.state(now) == "ok"
 
 
 # --- free pages -------------------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@ nothing that was promised is missing afterwards."""
 
 import os
 import shutil
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,42 @@ def writer_of(node: Node) -> dict[str, object]:
     return stats
 
 
+@contextmanager
+def slow_syncs(pid: int) -> Iterator[None]:
+    """Every sync of a process takes a fifth of a second more."""
+    delay = ("-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:delay_exit=200000", "-o", os.devnull)
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-p", str(pid), *delay])
+    try:
+        yield
+        assert tracer.poll() is None, "strace may not trace here"
+    finally:
+        tracer.terminate()
+        tracer.wait()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_a_slow_disk_is_told_and_costs_nothing_but_time(stage: Stage, new_database: Callable[[], str]) -> None:
+    node = stage.node(DATABASE_URL=new_database()).start()
+    load = stage.load(node)
+    time.sleep(1)
+    with slow_syncs(node.children()["writer-0"]):
+        began = time.monotonic()
+        status = eventually(lambda: found if (found := node.status())["warnings"] else None, "the status tells")
+        print(f"told after {time.monotonic() - began:.1f} s")
+        warnings = {warning["process"]: warning["text"] for warning in status["warnings"]}
+        assert "disk of the journal is slow" in warnings["writer-0"]
+        checks = {check["name"]: check for check in node.get("/readyz?verbose").body["checks"]}
+        assert (checks["journal-0"]["ok"], checks["journal-0"]["degraded"]) == (True, True)  # slow, and it serves
+        assert "its disk is slow" in checks["journal-0"]["detail"]
+        assert node.get("/health").body["status"] == "degraded"
+        assert writer_of(node)["sync_ms"] >= 200
+    eventually(lambda: writer_of(node)["journal"] == "ok", "all is well again, by itself", 120)
+    summary = load.stop()
+    assert set(summary["statuses"]) <= {"202", "400", "503"}
+    assert (summary["failed"], summary["unknown"]) == (0, 0)
+    prove_nothing_lost(node, Ledger().read(load.ledger_file))
+
+
 def test_a_sync_that_hangs_costs_its_shard_some_time_and_nothing_else(
     stage: Stage, new_database: Callable[[], str], tmp_path: Path
 ) -> None:
@@ -38,7 +76,7 @@ def test_a_sync_that_hangs_costs_its_shard_some_time_and_nothing_else(
     node = stage.node(
         DATABASE_URL=new_database(),
         HSEIE_INGEST__ACK_TIMEOUT_MS="1000",
-        HSEIE_FAIL="writer-0/journal.before_commit:sleep=12@5",
+        HSEIE_FAIL="writer-0/journal.before_commit:sleep=16@5",
         HSEIE_FAIL_MARKS=str(marks),
     ).start()
     ledger = Ledger()

@@ -129,6 +129,7 @@ class Check(_Answer):
     name: str
     ok: bool
     detail: str
+    degraded: Annotated[bool, msgspec.Meta(description="it works, worse than it should")] = False
 
 
 class Readiness(_Answer):

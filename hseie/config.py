@@ -5,21 +5,26 @@ and a test holds the two together. Units stand last in the names (`_ms`, `_s`, `
 """
 
 import difflib
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from hseie.config_sources import Value, values
 from hseie.errors import ConfigError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+# A queue of ZeroMQ takes twice as many messages (`hseie.bus`), and signs of life need room in it.
+FRAMES_IN_FLIGHT_LIMIT = 500
+# A frame, one body and half a megabyte at most, has to fit into a row of SQLite (a billion bytes) with much to spare.
+_BODY_BYTES_LIMIT = 268_435_456
 
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,7 +42,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 3000
     analytics_port: Port = 0
     acceptors: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
-    body_bytes_max: Positive = 2_097_152
+    body_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=_BODY_BYTES_LIMIT)] = 2_097_152
     batch_readings_max: Positive = 10_000
     requests_in_flight_max: Positive = 8192
     keepalive_s: Seconds = 75.0
@@ -51,7 +56,7 @@ class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     past_max_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 400
     dedupe_window_s: Count = 900
     dedupe_readings_max: Positive = 1_000_000
-    frames_in_flight_max: Positive = 8
+    frames_in_flight_max: Annotated[int, msgspec.Meta(ge=1, le=FRAMES_IN_FLIGHT_LIMIT)] = 8
     frame_bytes_max: Positive = 16_777_216
 
 
@@ -60,7 +65,11 @@ class Writer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     flush_interval_ms: Positive = 250
     flush_readings_max: Positive = 50_000
     pending_bytes_max: Positive = 67_108_864
+    gathering_bytes_max: Positive = 67_108_864
     journal_bytes_max: Positive = 4_294_967_296
+    # Not below 50: a quarter of the journal may be frames that the dedupe window needs, which no database takes away.
+    journal_low_water_pct: Annotated[int, msgspec.Meta(ge=50, le=100)] = 90
+    disk_free_bytes_min: Count = 268_435_456
     state_devices_max: Positive = 1_000_000
     dead_letters_max: Positive = 1000
 
@@ -126,13 +135,6 @@ class Loaded:
     origins: dict[str, str]
 
 
-@dataclass(frozen=True)
-class _Value:
-    key: str  # dotted
-    value: Any
-    origin: str
-
-
 def load(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
@@ -145,7 +147,7 @@ def load(
     types = _key_types()
     sections: dict[str, dict[str, Any]] = {}
     origins = dict.fromkeys(types, "default")
-    for item in _values(file, environ or {}, overrides or {}):
+    for item in values(file, environ or {}, overrides or {}, Config.__struct_fields__):
         if item.key not in types:
             raise ConfigError(_unknown(item, types))
         section, name = item.key.split(".", 1)
@@ -163,9 +165,9 @@ def load(
 def keys(config: Config) -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, value) of every setting, in the order of declaration."""
     for section in config.__struct_fields__:
-        values = getattr(config, section)
-        for name in values.__struct_fields__:
-            yield f"{section}.{name}", getattr(values, name)
+        part = getattr(config, section)
+        for name in part.__struct_fields__:
+            yield f"{section}.{name}", getattr(part, name)
 
 
 def masked(url: str) -> str:
@@ -184,74 +186,7 @@ def _key_types() -> dict[str, Any]:
     }
 
 
-def _values(file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Iterator[_Value]:
-    if file is not None:
-        yield from _from_file(file)
-    yield from _from_first_hseie(environ)
-    yield from _from_environment(environ)
-    for key, value in overrides.items():
-        yield _Value(key, value, "command line")
-
-
-def _from_file(file: Path) -> Iterator[_Value]:
-    try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not TOML: {error}") from None
-    for section, values in document.items():
-        if not isinstance(values, dict):
-            raise ConfigError(f"{file}: {section} stands outside any section; sections are {_names()}")
-        for name, value in values.items():
-            yield _Value(f"{section}.{name}", value, f"file {file}")
-
-
-def _from_environment(environ: Mapping[str, str]) -> Iterator[_Value]:
-    for name, value in sorted(environ.items()):
-        if not name.startswith("HSEIE_") or "__" not in name or not value:
-            continue
-        section, key = name.removeprefix("HSEIE_").lower().split("__", 1)
-        if key.endswith("_file"):
-            yield _Value(f"{section}.{key.removesuffix('_file')}", _secret(name, value), f"environment {name}")
-        else:
-            yield _Value(f"{section}.{key}", value, f"environment {name}")
-
-
-def _from_first_hseie(environ: Mapping[str, str]) -> Iterator[_Value]:
-    """Names that other programs and the first HSEIE use; DATABASE_URL wins over DB_*, that over PG*."""
-    if port := environ.get("PORT"):
-        yield _Value("http.port", port, "environment PORT")
-    if queue := environ.get("USE_QUEUE"):
-        ack = "commit" if queue.strip().lower() in ("false", "0", "no", "off") else "journal"
-        yield _Value("ingest.ack", ack, "environment USE_QUEUE")
-    for names in (
-        ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"),
-        ("DB_HOST", "DB_PORT", "DB_USERNAME", "DB_PASSWORD", "DB_NAME"),
-    ):
-        host, port, user, password, database = (environ.get(name, "") for name in names)
-        if host:
-            credentials = quote(user or "postgres", safe="") + (f":{quote(password, safe='')}" if password else "")
-            place = f"{quote(host, safe='')}:{port or 5432}/{quote(database or user or 'postgres', safe='')}"
-            yield _Value("postgres.url", f"postgresql://{credentials}@{place}", f"environment {names[0]}")
-    if url := environ.get("DATABASE_URL"):
-        yield _Value("postgres.url", url, "environment DATABASE_URL")
-    elif path := environ.get("DATABASE_URL_FILE"):
-        yield _Value("postgres.url", _secret("DATABASE_URL_FILE", path), "environment DATABASE_URL_FILE")
-
-
-def _secret(name: str, path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read the file {path} that {name} names: {error.strerror}") from None
-
-
-def _names() -> str:
-    return ", ".join(Config.__struct_fields__)
-
-
-def _unknown(item: _Value, types: Mapping[str, Any]) -> str:
+def _unknown(item: Value, types: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(item.key, types, n=1, cutoff=0.6)
     advice = f"did you mean {close[0]}?" if close else "`hseie config show` lists all keys"
     return f"unknown key {item.key} ({item.origin}); {advice}"
@@ -276,6 +211,11 @@ def _check_relations(config: Config) -> None:
         (
             config.ingest.frame_bytes_max >= config.http.body_bytes_max,
             "ingest.frame_bytes_max must not be below http.body_bytes_max, or the largest body could never be sent on",
+        ),
+        (
+            config.writer.gathering_bytes_max >= config.ingest.frame_bytes_max,
+            "writer.gathering_bytes_max must not be below ingest.frame_bytes_max: one acceptor may have so much under "
+            "way to a writer",
         ),
         (
             config.ingest.commit_timeout_ms > config.writer.flush_interval_ms,

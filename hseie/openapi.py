@@ -8,6 +8,7 @@ from hseie.config import Config
 from hseie.openapi_schemas import TIME, Schema, reference, schemas
 from hseie.problems import CONTENT_TYPE, PROBLEMS
 from hseie.readings import KINDS, Kind
+from hseie.retry_after import RETRY_AFTER_MAX_S
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,14 @@ _INGEST_PROBLEMS = (
     "overloaded",
     "writer_unavailable",
     "journal_full",
+    "disk_full",
     "draining",
     "ack_timeout",
 )
+_RETRY_AFTER: Schema = {
+    "description": "seconds to wait before the next attempt",
+    "schema": {"type": "integer", "minimum": 1, "maximum": RETRY_AFTER_MAX_S},
+}
 _QUERY_PROBLEMS = ("bad_parameter", "database_unavailable", "overloaded", "analytics_unavailable")
 
 
@@ -233,7 +239,7 @@ def _operation(route: Route) -> Schema:
         operation["responses"][str(status)] = {
             "description": " ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes),
             "content": {CONTENT_TYPE: {"schema": reference("Problem")}},
-            **({"headers": {"Retry-After": {"schema": {"type": "integer"}}}} if status == 503 else {}),
+            **({"headers": {"Retry-After": _RETRY_AFTER}} if status == 503 else {}),
         }
     return operation
 

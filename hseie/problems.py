@@ -3,6 +3,7 @@
 The retry rule is OTLP's: 429, 502, 503 and 504 may be retried and carry `Retry-After`; every other 4xx is final.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -10,6 +11,8 @@ from typing import Any
 
 import msgspec
 import orjson
+
+from hseie.retry_after import ESTIMATE_MAX_S, retry_after_s
 
 CONTENT_TYPE = "application/problem+json"
 ERRORS_MAX = 100  # entries of one answer's `errors`; more would repeat the first hundred's lesson
@@ -26,19 +29,23 @@ class ErrorItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Problem:
-    """A class of error answers: its machine-readable code, status and title."""
+    """A class of error answers: its machine-readable code, status and title.
+
+    `retry_s` is the estimate behind its Retry-After where who answers has no better one (0: it is not to be retried).
+    """
 
     code: str
     status: int
     title: str
+    retry_s: float = 0.0
 
     @property
     def retryable(self) -> bool:
         return self.status in (429, 502, 503, 504)
 
 
-def _problems(*rows: tuple[str, int, str]) -> dict[str, Problem]:
-    return {code: Problem(code, status, title) for code, status, title in rows}
+def _problems(*rows: tuple[str, int, str] | tuple[str, int, str, float]) -> dict[str, Problem]:
+    return {row[0]: Problem(*row) for row in rows}
 
 
 PROBLEMS = _problems(
@@ -58,17 +65,16 @@ PROBLEMS = _problems(
     ("batch_too_large", 413, "The batch holds more readings than the limit."),
     ("unsupported_media_type", 415, "The body's type or encoding is not taken."),
     ("internal", 500, "An error of HSEIE's own; it was logged."),
-    ("overloaded", 503, "Too many requests are in flight."),
-    ("writer_unavailable", 503, "The writer of this shard does not answer."),
-    ("journal_full", 503, "The journal is at its limit, because the database is away or slow."),
-    ("draining", 503, "The node is shutting down."),
-    ("not_ready", 503, "The node is not ready to serve."),
-    ("ack_timeout", 503, "The acknowledgement took too long; the reading may have been stored."),
-    ("database_unavailable", 503, "The database does not answer."),
-    ("analytics_unavailable", 503, "The analytics process does not answer."),
+    ("overloaded", 503, "Too many requests are in flight.", 0.5),
+    ("writer_unavailable", 503, "The writer of this shard does not answer.", 0.5),  # a restart takes about a second
+    ("journal_full", 503, "The journal is at its limit, because the database is away or slow.", ESTIMATE_MAX_S),
+    ("disk_full", 503, "The journal's disk is nearly full.", 10.0),  # somebody has to make room
+    ("draining", 503, "The node is shutting down.", 0.5),  # the next acceptor may take it at once
+    ("not_ready", 503, "The node is not ready to serve.", 2.0),
+    ("ack_timeout", 503, "The acknowledgement took too long; the reading may have been stored.", 1.0),
+    ("database_unavailable", 503, "The database does not answer.", 2.0),
+    ("analytics_unavailable", 503, "The analytics process does not answer.", 0.5),
 )
-
-RETRY_AFTER_S = 1
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,11 @@ def problem_answer(
     detail: str = "",
     errors: Sequence[ErrorItem] = (),
     extra: dict[str, Any] | None = None,
-    retry_after_s: int = RETRY_AFTER_S,
+    retry_s: float | None = None,
 ) -> ProblemAnswer:
     """Return the answer for a declared problem. `extra` adds members, as RFC 9457 section 3.2 allows.
+
+    `retry_s` estimates when to try again, better than the problem's own.
 
     Raises KeyError for a code that is not declared above.
     """
@@ -104,5 +112,6 @@ def problem_answer(
         document["errors"] = [msgspec.to_builtins(error) for error in errors[:ERRORS_MAX]]
     headers = {"Content-Type": CONTENT_TYPE}
     if problem.retryable:
-        headers["Retry-After"] = str(retry_after_s)
+        estimate = problem.retry_s if retry_s is None else retry_s
+        headers["Retry-After"] = str(retry_after_s(estimate, random.random()))  # noqa: S311  # jitter, not a secret
     return ProblemAnswer(problem.status, headers, orjson.dumps(document))

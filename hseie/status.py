@@ -21,6 +21,16 @@ _DATABASE = {
     "refusing": "PostgreSQL refuses too many rows; readings wait in the journal. The log names the reason",
 }
 
+# What a writer's `journal` figure says while its shard takes nothing.
+_JOURNAL = {
+    "full": "the journal is full: devices get 503 until PostgreSQL has taken enough of it. Bring PostgreSQL back, or "
+    "raise writer.journal_bytes_max",
+    "stuck": "a sync of the journal does not end: nothing is acknowledged, devices get 503. See whether its disk still "
+    "answers; it goes on by itself when it does",
+    "disk_full": "the disk of the journal is nearly full: devices get 503 until there is room again. Make room, or "
+    "lower writer.disk_free_bytes_min",
+}
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -46,8 +56,7 @@ def find_problems(snapshot: Snapshot) -> list[Problem]:
             found.append(Problem(name, row["state"]))
         if advice := _DATABASE.get(stats.get("database", "")):
             found.append(Problem(name, advice))
-        if stats.get("journal") == "full":
-            advice = "the journal is full: devices get 503. Bring PostgreSQL back, or raise writer.journal_bytes_max"
+        if advice := _JOURNAL.get(stats.get("journal", "")):
             found.append(Problem(name, advice))
         if trouble := stats.get("trouble"):
             found.append(Problem(name, str(trouble).replace("_", " ")))
@@ -56,15 +65,37 @@ def find_problems(snapshot: Snapshot) -> list[Problem]:
     return found
 
 
+def find_warnings(snapshot: Snapshot) -> list[Problem]:
+    """Return what does not keep the node from being ready and should be looked at all the same."""
+    found = []
+    for row in snapshot["processes"]:
+        stats = row["stats"]
+        if stats.get("journal") == "slow":
+            took = max(stats.get("sync_ms", 0), stats.get("sync_under_way_ms", 0))
+            found.append(
+                Problem(
+                    row["name"],
+                    f"the disk of the journal is slow (a sync takes {took:.0f} ms): acknowledgements wait for it. See "
+                    "what else writes to that disk, and whether it is failing",
+                )
+            )
+    return found
+
+
 def show_status(config: Config, *, as_json: bool) -> ExitCode:
     """Print the status. Raises NotReachableError when no node answers."""
     snapshot = asyncio.run(ask_snapshot(run_dir_of(config.data_dir), ASK_TIMEOUT_S))
-    problems = find_problems(snapshot)
+    problems, warnings = find_problems(snapshot), find_warnings(snapshot)
     if as_json:
-        document = {**snapshot, "ready": not problems, "problems": [asdict(problem) for problem in problems]}
+        document = {
+            **snapshot,
+            "ready": not problems,
+            "problems": [asdict(problem) for problem in problems],
+            "warnings": [asdict(warning) for warning in warnings],
+        }
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
     else:
-        _print(snapshot, problems)
+        _print(snapshot, [*problems, *warnings])
     return ExitCode.FAILURE if problems else ExitCode.OK
 
 
@@ -98,7 +129,7 @@ def figures(stats: dict[str, Any]) -> str:
         f"{kind} {counts['waiting'] + counts['active']} in flight of {counts['received']}"
         for kind, counts in stats.get("kinds", {}).items()
     ]
-    shown = ("requests", "readings", "in_flight", "database", "journal", "journal_bytes", "rounds", "p99_ms")
+    shown = ("requests", "readings", "in_flight", "database", "journal", "journal_bytes", "sync_ms", "rounds", "p99_ms")
     parts += [f"{name.replace('_', ' ')} {stats[name]}" for name in shown if name in stats]
     return ", ".join(parts)
 

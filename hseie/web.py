@@ -47,9 +47,10 @@ def problem(
     errors: Sequence[ErrorItem] = (),
     extra: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
+    retry_s: float | None = None,
 ) -> web.Response:
     """Return the answer for a problem declared in `hseie.problems`. Raises KeyError for one that is not."""
-    answer = problem_answer(code, detail, errors, extra)
+    answer = problem_answer(code, detail, errors, extra, retry_s)
     return web.Response(body=answer.body, status=answer.status, headers={**answer.headers, **(headers or {})})
 
 

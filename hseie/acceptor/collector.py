@@ -17,6 +17,7 @@ from hseie.frames import (
     ACKED,
     COMMITTED,
     HELLO,
+    OVERLOADED,
     REFUSED,
     STALE_BOOT,
     WELCOME,
@@ -27,8 +28,10 @@ from hseie.frames import (
     parse_acks,
 )
 from hseie.readings import KINDS
+from hseie.retry_after import Rate, seconds_for
 
 _FRAME_BYTES_GOAL = 524_288  # a waiting frame of this size is closed and the next one begun
+_RATE_OVER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,26 @@ class Receipt:
         return bisect_left(marked, stop) - bisect_left(marked, start) if marked else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Readings were not taken, or nobody knows: the code of the problem to answer with, and in how many seconds there
+    may be room (None: as the problem is declared).
+    """
+
+    code: str
+    retry_s: float | None = None
+
+
+_UNAVAILABLE = Refusal("writer_unavailable")
+
+
 class OpenFrame:
-    """A frame on its way. `outcome` becomes a Receipt, or the code of the problem to answer with."""
+    """A frame on its way. `outcome` becomes a Receipt or a Refusal."""
 
     __slots__ = ("bytes", "committed", "count", "number", "outcome", "rows", "sent_at", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.outcome: asyncio.Future[Receipt | str] = loop.create_future()
+        self.outcome: asyncio.Future[Receipt | Refusal] = loop.create_future()
         self.committed: asyncio.Future[None] | None = None  # made when a request waits for the commit
         self.waiting = 0  # requests that still do
         self.rows: list[list[str]] = [[] for _ in KINDS]
@@ -64,7 +80,7 @@ class OpenFrame:
         self.number = 0
         self.sent_at = 0.0  # monotonic; before sending: when it was begun
 
-    def settle(self, outcome: Receipt | str) -> None:
+    def settle(self, outcome: Receipt | Refusal) -> None:
         if not self.outcome.done():
             self.outcome.set_result(outcome)
 
@@ -80,16 +96,20 @@ class Ticket:
 
 
 class WriterLink:
-    """The way to one writer. `send` queues a message and tells whether it could."""
+    """The way to one writer. `send` queues a message and tells whether it could.
 
-    def __init__(self, shard: int, frames_in_flight_max: int, waiting_bytes_max: int, ack_timeout_s: float) -> None:
+    `bytes_max` bounds the rows that wait here and those that are under way, together.
+    """
+
+    def __init__(self, shard: int, frames_in_flight_max: int, bytes_max: int, ack_timeout_s: float) -> None:
         self.send: Callable[[bytes], bool] = lambda body: False  # the socket needs `on_message` first
         self.boot: int | None = None  # the life of the writer that was last heard of
         self.heard_at = 0.0
         self.waiting_bytes = 0
+        self.in_flight_bytes = 0
         self._shard = shard
         self._in_flight_max = frames_in_flight_max
-        self._waiting_bytes_max = waiting_bytes_max
+        self._bytes_max = bytes_max
         self._ack_timeout_s = ack_timeout_s
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[OpenFrame] = deque()  # the last one is still open
@@ -97,6 +117,8 @@ class WriterLink:
         self._to_commit: deque[tuple[int, OpenFrame]] = deque()
         self._number = 0
         self._planned = False
+        self._acked_bytes = 0
+        self._acking = Rate(_RATE_OVER_S)
 
     @property
     def frames_in_flight(self) -> int:
@@ -106,13 +128,18 @@ class WriterLink:
     def frames_to_commit(self) -> int:
         return len(self._to_commit)
 
-    def add(self, kind: int, rows: list[str], wait: bool) -> Ticket | str:
-        """Take rows for the next frame; the code of a problem when the writer is away or too much is waiting."""
+    @property
+    def backlog_s(self) -> float:
+        """How long what waits and is under way will take, at the rate of late; no longer than anybody waits for it."""
+        return seconds_for(self.waiting_bytes + self.in_flight_bytes, self._acking.per_s, self._ack_timeout_s)
+
+    def add(self, kind: int, rows: list[str], wait: bool) -> Ticket | Refusal:
+        """Take rows for the next frame; a refusal when the writer is away or too much has no answer yet."""
         if self.boot is None:
-            return "writer_unavailable"
+            return _UNAVAILABLE
         size = sum(map(len, rows))
-        if self.waiting_bytes + size > self._waiting_bytes_max:
-            return "overloaded"
+        if self.waiting_bytes + self.in_flight_bytes + size > self._bytes_max:
+            return Refusal(OVERLOADED, self.backlog_s)
         if not self._waiting or self._waiting[-1].bytes >= _FRAME_BYTES_GOAL:
             frame = OpenFrame(self._loop)
             frame.sent_at = time.monotonic()
@@ -147,8 +174,9 @@ class WriterLink:
             if self.send(body):
                 failpoints.reach("acceptor.frame_sent")
                 self._in_flight[frame.number] = frame
+                self.in_flight_bytes += frame.bytes
             else:
-                frame.settle("writer_unavailable")
+                frame.settle(_UNAVAILABLE)
 
     def on_message(self, body: bytes) -> None:
         """Take a message of the writer. Raises FrameError for anything else."""
@@ -163,17 +191,24 @@ class WriterLink:
                 self._send_waiting()
         elif kind_of_message == WELCOME and len(message) == 4:
             self._welcome(message[1])
-        elif kind_of_message == REFUSED and len(message) == 4:
-            self._refused(message[1], message[2], message[3])
+        elif kind_of_message == REFUSED and len(message) == 5:
+            self._refused(message[1], message[2], Refusal(message[3], message[4]))
         elif kind_of_message == COMMITTED and len(message) == 3:
             if message[1] == self.boot:
                 self._committed(message[2])
         else:
             raise FrameError(f"unknown message type {kind_of_message}")
 
-    def _acked(self, number: int, receipt: Receipt) -> None:
+    def _landed(self, number: int) -> OpenFrame | None:
         frame = self._in_flight.pop(number, None)
         if frame is not None:
+            self.in_flight_bytes -= frame.bytes
+        return frame
+
+    def _acked(self, number: int, receipt: Receipt) -> None:
+        frame = self._landed(number)
+        if frame is not None:
+            self._acked_bytes += frame.bytes
             frame.settle(receipt)
             if frame.committed is not None:
                 self._to_commit.append((receipt.seq, frame))
@@ -184,13 +219,13 @@ class WriterLink:
             # A new life of the writer: what was sent to the former one may be in its journal or not. A frame that
             # is late on its way there is refused by its boot, so the answer "unknown, send again" stays true.
             self.boot = boot
-            self._lose("writer_unavailable")
+            self._lose()
             self._send_waiting()
 
-    def _refused(self, boot: int, number: int, reason: str) -> None:
-        frame = self._in_flight.pop(number, None)
+    def _refused(self, boot: int, number: int, refusal: Refusal) -> None:
+        frame = self._landed(number)
         if frame is not None:
-            frame.settle("writer_unavailable" if reason == STALE_BOOT else reason)
+            frame.settle(_UNAVAILABLE if refusal.code == STALE_BOOT else refusal)
         if boot != self.boot:
             self._welcome(boot)
         self._send_waiting()
@@ -201,27 +236,29 @@ class WriterLink:
             if frame.committed is not None and not frame.committed.done():
                 frame.committed.set_result(None)
 
-    def _lose(self, code: str) -> None:
+    def _lose(self) -> None:
         for frame in self._in_flight.values():
-            frame.settle(code)
+            frame.settle(_UNAVAILABLE)
         self._in_flight.clear()
+        self.in_flight_bytes = 0
         self._to_commit.clear()  # durable, but nobody will tell of the commit: those requests run into their time-out
 
     def sweep(self, now: float, silence_max_s: float) -> None:
         """Ask the writer for a sign of life, and give up what has taken too long. `now` is monotonic seconds."""
         self.send(encode(HELLO))
+        self._acking.note(self._acked_bytes, now)
         if self.boot is not None and now - self.heard_at > silence_max_s:
             self.boot = None  # stopped or gone: no more is sent until it is heard again
-        while self._to_commit and not self._to_commit[0][1].waiting:
-            self._to_commit.popleft()  # nobody waits any more: PostgreSQL may be away for long
+        # Only those somebody waits for: PostgreSQL may be away for long. So no more are kept than requests wait.
+        self._to_commit = deque(item for item in self._to_commit if item[1].waiting)
         oldest = now - self._ack_timeout_s
         for frame in self._in_flight.values():
             if frame.sent_at < oldest:
-                frame.settle("ack_timeout")  # it keeps its place: the writer still has it before it ...
+                frame.settle(Refusal("ack_timeout"))  # it keeps its place: the writer still has it before it ...
         lost = [number for number, frame in self._in_flight.items() if frame.sent_at < now - 4 * self._ack_timeout_s]
         for number in lost:
-            del self._in_flight[number]  # ... but not for ever: its acknowledgement may have been lost
+            self._landed(number)  # ... but not for ever: its acknowledgement may have been lost
         while self._waiting and (self.boot is None or self._waiting[0].sent_at < oldest):
             frame = self._waiting.popleft()
             self.waiting_bytes -= frame.bytes
-            frame.settle("writer_unavailable")
+            frame.settle(_UNAVAILABLE)

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from hseie import clock, failpoints
 from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference
-from hseie.acceptor.collector import Receipt, Ticket, WriterLink
+from hseie.acceptor.collector import Receipt, Refusal, Ticket, WriterLink
 from hseie.acceptor.parse import Parsed, ReadingParser, RejectedBodyError
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.config import Config
@@ -80,7 +80,7 @@ class IngestRoutes:
         )
         # Counted from here: a body that trickles in is the business of its time-out, and takes nobody's place.
         if self.counts.in_flight >= self._in_flight_max:
-            return problem("overloaded")
+            return problem("overloaded", retry_s=max(link.backlog_s for link in self._links))
         self.counts.in_flight += 1
         try:
             return await self._store(parsed, kind, preference)
@@ -97,15 +97,15 @@ class IngestRoutes:
         try:
             for shard, rows in parsed.rows.items():
                 ticket = self._links[shard].add(kind.number, rows, preference.wait)
-                if isinstance(ticket, str):
-                    return problem(ticket)
+                if isinstance(ticket, Refusal):
+                    return problem(ticket.code, retry_s=ticket.retry_s)
                 tickets.append(ticket)
             receipts: list[Receipt] = []
             duplicates = 0
             for ticket in tickets:
                 outcome = await ticket.frame.outcome
-                if isinstance(outcome, str):
-                    return problem(outcome)
+                if isinstance(outcome, Refusal):
+                    return problem(outcome.code, retry_s=outcome.retry_s)
                 receipts.append(outcome)
                 duplicates += outcome.duplicates_between(ticket.kind, ticket.start, ticket.start + ticket.count)
             stored = preference.wait and await _all_committed(tickets, preference.seconds)

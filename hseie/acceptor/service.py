@@ -97,5 +97,6 @@ def _report(number: int, routes: IngestRoutes, links: list[WriterLink], sockets:
         "writers_away": sum(link.boot is None for link in links),
         "frames_in_flight": sum(link.frames_in_flight for link in links),
         "waiting_bytes": sum(link.waiting_bytes for link in links),
+        "in_flight_bytes": sum(link.in_flight_bytes for link in links),
         "messages_refused": sum(socket.refused for socket in sockets),
     }

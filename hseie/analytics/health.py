@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -18,6 +19,13 @@ from hseie.errors import DatabaseUnavailableError, NotReachableError
 
 KEEP_S = 1.0
 POSTGRES_TIMEOUT_S = 1.0
+
+# What a writer's `journal` figure says while its shard takes nothing.
+_JOURNAL_DETAILS = {
+    "full": "at its limit: devices get 503 until PostgreSQL has taken enough of it",
+    "stuck": "a sync does not end: nothing is acknowledged",
+    "disk_full": "its disk is nearly full: devices get 503 until there is room again",
+}
 
 
 class HealthRoutes:
@@ -37,7 +45,7 @@ class HealthRoutes:
         return web.Response(text="ok")
 
     async def health(self, request: web.Request) -> web.Response:
-        well = all(check.ok for check in await self._checks())
+        well = all(check.ok and not check.degraded for check in await self._checks())
         return http.json_answer(
             Health(
                 status="ok" if well else "degraded",
@@ -98,9 +106,18 @@ def process_checks(snapshot: Snapshot, shards: int) -> list[Check]:
             continue
         away = writer.stats.get("database") == "away"
         checks.append(Check(name=name, ok=True, detail="ready, waits for the database" if away else "ready"))
-        full = writer.stats.get("journal") == "full"
-        checks.append(Check(name=f"journal-{shard}", ok=not full, detail="at its limit" if full else "below its limit"))
+        checks.append(_journal_check(shard, writer.stats))
     acceptors = snapshot.role("acceptor")
     ready = sum(process.ready for process in acceptors)
     checks.append(Check(name="acceptors", ok=ready > 0, detail=f"{ready} of {len(acceptors)} ready"))
     return checks
+
+
+def _journal_check(shard: int, stats: dict[str, Any]) -> Check:
+    state = stats.get("journal", "ok")
+    detail = _JOURNAL_DETAILS.get(state, "below its limit")
+    if state == "slow":
+        took = max(stats.get("sync_ms", 0), stats.get("sync_under_way_ms", 0))
+        detail = f"its disk is slow: a sync takes {took:.0f} ms, and acknowledgements wait for it"
+    refuses = state in _JOURNAL_DETAILS
+    return Check(name=f"journal-{shard}", ok=not refuses, detail=detail, degraded=state == "slow")

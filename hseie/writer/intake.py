@@ -14,10 +14,12 @@ from typing import Any
 from hseie.errors import FrameError
 from hseie.frames import (
     COMMITTED,
+    DISK_FULL,
     DRAINING,
     FRAME,
     HELLO,
     JOURNAL_FULL,
+    OVERLOADED,
     REFUSED,
     STALE_BOOT,
     WELCOME,
@@ -29,10 +31,19 @@ from hseie.frames import (
     parse_frame,
 )
 from hseie.readings import KINDS
+from hseie.retry_after import ESTIMATE_MAX_S, Rate, seconds_for
 from hseie.writer.batch import split_lines
 from hseie.writer.dedupe import DedupeWindow
+from hseie.writer.disk import FreeSpace, SyncTimes
 from hseie.writer.journal import Entry, Journal
 from hseie.writer.pending import Pending
+from hseie.writer.room import Limits, Room
+
+_DRAIN_RATE_OVER_S = 10.0  # pruning goes in bursts
+_WAITERS_MAX = 1024  # four times the acceptors there can be; one that was restarted leaves its last life behind
+
+# What `hseie status` shows for a reason to refuse; too much that waits for a sync means that syncs are slow.
+_STATES = {JOURNAL_FULL: "full", DISK_FULL: "disk_full", OVERLOADED: "slow"}
 
 Send = Callable[[bytes, bytes], bool]
 
@@ -56,7 +67,8 @@ class Intake:
         journal: Journal,
         dedupe: DedupeWindow,
         pending: Pending,
-        journal_bytes_max: int,
+        limits: Limits,
+        free_space: FreeSpace,
         on_arrival: Callable[[bool], None],
     ) -> None:
         self.boot = secrets.randbits(53)
@@ -64,22 +76,29 @@ class Intake:
         self.duplicates = [0 for _ in KINDS]
         self.frames = 0
         self.frames_refused = 0
+        self.gathering_bytes = 0  # arrived and not synced
+        self.sync_times = SyncTimes(limits.ack_timeout_s)
+        self.draining_rate = Rate(_DRAIN_RATE_OVER_S)  # bytes the journal loses a second
         self.send: Send = lambda peer, body: False  # the socket needs `on_message` first
         self._journal = journal
         self._dedupe = dedupe
         self._pending = pending
-        self._journal_bytes_max = journal_bytes_max
+        self._room = Room(limits)
+        self._free_space = free_space
         self._on_arrival = on_arrival
         self._gathering: list[_Arrival] = []
-        self._gathering_bytes = 0
         self._next_seq = journal.last_seq + 1
         self._waiters: dict[bytes, int] = {}  # by acceptor, the newest frame whose commit it waits for
         self._wake = asyncio.Event()
         self._draining = False
 
-    @property
-    def is_full(self) -> bool:
-        return self._journal.bytes + self._gathering_bytes > self._journal_bytes_max
+    def journal_state(self, now: float) -> str:
+        """Return "stuck", "disk_full", "full", "slow" or "ok". `now` is monotonic seconds."""
+        reason, disk = self._look(), self.sync_times.state(now)
+        return disk if reason is None or disk == "stuck" else _STATES[reason]
+
+    def _look(self) -> str | None:
+        return self._room.look(self._journal.bytes, self.gathering_bytes, self._free_space.bytes)
 
     def on_message(self, peer: bytes, body: bytes) -> None:
         """Take a message of an acceptor. Raises FrameError for anything else."""
@@ -97,7 +116,7 @@ class Intake:
         reason = self._reason_to_refuse(frame.boot)
         if reason is not None:
             self.frames_refused += 1
-            self.send(peer, encode(REFUSED, self.boot, frame.number, reason))
+            self.send(peer, encode(REFUSED, self.boot, frame.number, reason, self._seconds_to_room(reason)))
             return
         self._dedupe.turn(self._next_seq, len(body), time.monotonic())
         self._next_seq += 1
@@ -110,7 +129,7 @@ class Intake:
                 marked[part.kind] = duplicates
         entry = Entry(body, {part.kind: part.count for part in frame.parts}, marked)
         self._gathering.append(_Arrival(peer, frame.number, frame.wait, parts, entry))
-        self._gathering_bytes += len(body)
+        self.gathering_bytes += len(body)
         self._wake.set()
 
     def _reason_to_refuse(self, boot: int) -> str | None:
@@ -118,7 +137,14 @@ class Intake:
             return STALE_BOOT
         if self._draining:
             return DRAINING
-        return JOURNAL_FULL if self.is_full else None
+        return self._look()
+
+    def _seconds_to_room(self, reason: str) -> float | None:
+        """Estimate when a refused frame may come again; None where only the problem's own estimate helps."""
+        if reason != JOURNAL_FULL:
+            return None
+        excess = self._room.excess_bytes(self._journal.bytes + self.gathering_bytes)
+        return seconds_for(excess, self.draining_rate.per_s, ESTIMATE_MAX_S)
 
     async def run(self) -> None:
         """Journal and acknowledge until drained. Raises JournalError: nothing of that group was acknowledged."""
@@ -138,8 +164,10 @@ class Intake:
 
     async def _journal_group(self) -> None:
         group, self._gathering = self._gathering, []
+        self.sync_times.begin(time.monotonic())
         first = await self._journal.append([arrival.entry for arrival in group])
-        self._gathering_bytes -= sum(len(arrival.entry.body) for arrival in group)
+        self.sync_times.end(time.monotonic())
+        self.gathering_bytes -= sum(len(arrival.entry.body) for arrival in group)
         self.frames += len(group)
         acks: dict[bytes, list[Ack]] = {}
         for seq, arrival in enumerate(group, start=first):
@@ -149,8 +177,14 @@ class Intake:
         for seq, arrival in enumerate(group, start=first):
             self._pending.add(seq, arrival.parts, arrival.entry.duplicates)
             if arrival.wait:
-                self._waiters[arrival.peer] = seq
+                self._note_waiter(arrival.peer, seq)
         self._on_arrival(any(arrival.wait for arrival in group))
+
+    def _note_waiter(self, peer: bytes, seq: int) -> None:
+        self._waiters.pop(peer, None)
+        self._waiters[peer] = seq  # as the last one
+        if len(self._waiters) > _WAITERS_MAX:
+            del self._waiters[next(iter(self._waiters))]  # if it still waits, it gets the 202 of the journal in time
 
     def committed(self, seq: int) -> None:
         """Tell those who wait that everything up to frame `seq` is in PostgreSQL."""

@@ -9,9 +9,8 @@ shard's later journals start above all its earlier ones and a receipt "shard-seq
 """
 
 import asyncio
-import contextlib
+import functools
 import sqlite3
-import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,15 +21,16 @@ from typing import TypeVar
 import msgpack
 import orjson
 
-from hseie import clock, failpoints
-from hseie.durable import sync_folder
+from hseie import failpoints
 from hseie.errors import JournalError
 from hseie.resources import sql
+from hseie.writer.journal_file import PAGE_BYTES, Identity, SparePages, cut_off, free_pages, open_file
 
 _COPY_BACK_BYTES = 8 << 20  # after this much was appended the WAL is copied into the file, in the background
 _WAL_PAGES_MAX = 32_768  # 128 MiB: under steady load the WAL never empties by itself; then one append waits for it
-_PAGE_BYTES = 4096
 _PRUNE_ROWS = 200  # per transaction, so that pruning never holds up a group for long
+_GIVE_BACK_PAGES = 128  # per transaction, for the same reason
+_GIVE_BACK_STEPS = 128  # per call: 64 MiB
 
 T = TypeVar("T")
 
@@ -45,16 +45,6 @@ class Entry:
     body: bytes
     readings: dict[int, int]
     duplicates: dict[int, list[int]]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which journal this is: made once with the file, kept for its life."""
-
-    journal_id: uuid.UUID
-    first_seq: int
-    shard: int
-    shards: int
 
 
 def journal_path(folder: Path, shard: int, shards: int) -> Path:
@@ -75,11 +65,13 @@ class Journal:
         self._copying_back: asyncio.Future[int] | None = None
         self._uncopied_bytes = 0
         self._wal_is_long = False
+        self._spare = SparePages()
         self.identity: Identity
         self.oldest_seq = 0  # the oldest frame found at opening; one past the newest where there is none
         self.opened_last_seq = 0  # the newest frame found at opening
         self.last_seq = 0  # the newest frame that is durable
         self.bytes = 0  # of all frames in the journal, flushed or not
+        self.pruned_bytes = 0  # since the opening
         self.broken = False
 
     @classmethod
@@ -90,42 +82,12 @@ class Journal:
         return journal
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._writer = _connect(self._path)
-        # After a failed sync the WAL may be whole in memory but not on disk. Its content is written anew before more
-        # is appended behind it, or a power cut could cut off what is acknowledged from here on. (Where another process
-        # has the file open, nothing is done and nothing is needed: that one has not failed.)
-        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        self._writer.executescript(f"BEGIN; {sql('journal', 'schema')} COMMIT;")
-        meta = dict(self._writer.execute(sql("journal", "meta_read")))
-        if not meta:
-            shard, shards = self._wanted
-            meta = {
-                "journal_id": str(uuid.uuid4()),
-                "first_seq": str(int(clock.unix_s()) * 1_000_000),
-                "shard": str(shard),
-                "shards": str(shards),
-            }
-            self._writer.execute("BEGIN IMMEDIATE")
-            self._writer.executemany(sql("journal", "meta_write"), meta.items())
-            self._writer.execute("COMMIT")
-        self.identity = Identity(
-            uuid.UUID(meta["journal_id"]), int(meta["first_seq"]), int(meta["shard"]), int(meta["shards"])
-        )
-        if (self.identity.shard, self.identity.shards) != self._wanted:
-            raise JournalError(
-                f"{self._path} is the journal of shard {self.identity.shard} of {self.identity.shards}; was it renamed?"
-            )
-        self._reader = _connect(self._path)
-        for folder in (self._path.parent, *self._path.parent.parents[:2]):  # SQLite syncs its files, not the way there
-            with contextlib.suppress(PermissionError):  # one that we may enter but not list is not ours
-                sync_folder(folder)
-        oldest, newest, size = self._writer.execute(sql("journal", "frame_extent")).fetchone()
-        # After everything was pruned the file no longer holds its newest frame; the pruning left its number.
-        self.last_seq = max(newest or 0, int(meta.get("pruned_seq", self.identity.first_seq - 1)))
-        self.opened_last_seq = self.last_seq
-        self.oldest_seq = oldest or self.last_seq + 1
-        self.bytes = size
+        opened = open_file(self._path, *self._wanted)
+        self._writer, self._reader = opened.writer, opened.reader
+        self.identity = opened.identity
+        self.last_seq = self.opened_last_seq = opened.last_seq
+        self.oldest_seq = opened.oldest_seq
+        self.bytes = opened.bytes
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """Make a group of frames durable with one sync; return the sequence of its first frame.
@@ -137,7 +99,7 @@ class Journal:
         size = await self._in(self._write_thread, lambda: self._append(first, entries))
         self.last_seq = first + len(entries) - 1
         self.bytes += size
-        self._copy_back_if_due(size + (len(entries) + 1) * _PAGE_BYTES)
+        self._copy_back_if_due(size + (len(entries) + 1) * PAGE_BYTES)
         return first
 
     def _append(self, first: int, entries: Sequence[Entry]) -> int:
@@ -198,6 +160,7 @@ class Journal:
         while removed == _PRUNE_ROWS:
             removed, size = await self._in(self._write_thread, lambda: self._prune(up_to_seq))
             self.bytes -= size
+            self.pruned_bytes += size
             self.oldest_seq += removed
 
     def _prune(self, up_to_seq: int) -> tuple[int, int]:
@@ -208,6 +171,20 @@ class Journal:
             self._writer.execute(sql("journal", "meta_write"), ("pruned_seq", str(rows[-1][0])))
             self._writer.execute("COMMIT")
         return len(rows), sum(size for _, size in rows)
+
+    async def give_back(self) -> None:
+        """Shorten the file by what was free for long, in steps that hold up no group for long.
+
+        To be called after each round of pruning, whether it removed anything or not.
+        """
+        surplus = self._spare.look(await self._in(self._write_thread, lambda: free_pages(self._writer)))
+        for _ in range(_GIVE_BACK_STEPS):
+            if not (pages := min(surplus, _GIVE_BACK_PAGES)):
+                return
+            await self._in(self._write_thread, functools.partial(cut_off, self._writer, pages))
+            self._spare.gave_back(pages)
+            surplus -= pages
+            self._copy_back_if_due(pages * PAGE_BYTES)
 
     async def note(self, key: str, value: str) -> None:
         """Keep a fact about the journal in its `meta` table."""
@@ -255,16 +232,6 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             self.broken = True
             raise JournalError(f"{self._path}: {error}") from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("PRAGMA journal_size_limit = 67108864")
-    connection.execute("PRAGMA cache_size = -8192")
-    return connection
 
 
 def _crc(body: bytes, readings: str, duplicates: bytes | None) -> int:

@@ -32,6 +32,11 @@ class Pending:
         """Readings in memory, ready to be taken."""
         return self._batch.readings
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of rows in memory; what is in the running flush not counted."""
+        return self._batch.bytes
+
     async def restart_after(self, seq: int) -> None:
         """Go on with the frame after `seq`, from the journal: after a start, or when PostgreSQL says so."""
         newest = self._journal.last_seq

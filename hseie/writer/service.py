@@ -14,13 +14,16 @@ from hseie.readings import KINDS
 from hseie.writer.batch import split_lines
 from hseie.writer.committer import Committer
 from hseie.writer.dedupe import DedupeWindow
+from hseie.writer.disk import FreeSpace
 from hseie.writer.intake import Intake
 from hseie.writer.journal import Journal, journal_path
 from hseie.writer.pending import Pending
 from hseie.writer.reshard import stale_journals
+from hseie.writer.room import Limits
 
 _READ_BYTES = 1 << 20
 _PRUNE_EVERY_S = 2.0
+_WATCH_EVERY_S = 1.0
 _JOURNAL_SHARE_OF_WINDOW = 4  # a quarter of the journal may be frames that only the dedupe window needs
 
 
@@ -44,32 +47,59 @@ async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> 
     pending = Pending(journal, config.writer.pending_bytes_max)
     await pending.restart_after(journal.oldest_seq - 1)  # until the checkpoint tells more exactly
     committer = Committer(journal, pending, config, postgres_url, child.log, lambda seq: intake.committed(seq))
-    intake = Intake(journal, dedupe, pending, config.writer.journal_bytes_max, committer.arrived)
+    free_space = FreeSpace(folder, child.log)
+    intake = Intake(journal, dedupe, pending, _limits(config), free_space, committer.arrived)
     router = Router(
         ipc_endpoint(child.run_dir, child.name), intake.on_message, message_bytes_max=4 * ingest.frame_bytes_max
     )
     intake.send = router.send
-    child.report = lambda: _report(shard, journal, dedupe, pending, committer, intake, router)
+    child.report = lambda: {
+        **_report(shard, journal, dedupe, pending, committer, intake, router),
+        **_disk_figures(intake, pending, free_space),
+    }
     child.log.info("writer_ready", shard=shard, last_seq=journal.last_seq, remembered=len(dedupe))
     child.ready()
     try:
-        await _run(child, journal, dedupe, intake, committer)
+        await _run(child, journal, dedupe, intake, committer, free_space)
     finally:
         router.close()
         await journal.close()
 
 
-async def _run(child: Child, journal: Journal, dedupe: DedupeWindow, intake: Intake, committer: Committer) -> None:
+def _limits(config: Config) -> Limits:
+    writer = config.writer
+    return Limits(
+        writer.journal_bytes_max,
+        writer.journal_low_water_pct,
+        writer.disk_free_bytes_min,
+        writer.gathering_bytes_max,
+        config.ingest.ack_timeout_ms / 1000,
+    )
+
+
+async def _run(
+    child: Child,
+    journal: Journal,
+    dedupe: DedupeWindow,
+    intake: Intake,
+    committer: Committer,
+    free_space: FreeSpace,
+) -> None:
     async with asyncio.TaskGroup() as tasks:
         taking = tasks.create_task(intake.run())
         tasks.create_task(committer.run())
-        pruning = tasks.create_task(_prune(journal, dedupe, committer))
+        keeping = (
+            tasks.create_task(_prune(journal, dedupe, committer)),
+            tasks.create_task(_watch(child.log, journal, intake)),
+            tasks.create_task(free_space.watch()),
+        )
         await child.stopping.wait()
         # First nothing more comes in, then what came is flushed: the last group is acknowledged before that.
         intake.drain()
         await taking
         committer.drain()
-        pruning.cancel()
+        for task in keeping:
+            task.cancel()
 
 
 async def _rebuild_window(dedupe: DedupeWindow, journal: Journal) -> None:
@@ -106,13 +136,30 @@ async def _lines(journal: Journal) -> Any:
 
 
 async def _prune(journal: Journal, dedupe: DedupeWindow, committer: Committer) -> None:
-    """Remove from the journal what is committed and outside the dedupe window."""
+    """Remove from the journal what is committed and outside the dedupe window, and give its room back."""
     while True:
         await asyncio.sleep(_PRUNE_EVERY_S)
         needed = dedupe.first_seq
         up_to = committer.committed_seq if needed is None else min(committer.committed_seq, needed - 1)
         if up_to >= journal.oldest_seq:
             await journal.prune(up_to)
+        await journal.give_back()
+
+
+async def _watch(log: Any, journal: Journal, intake: Intake) -> None:
+    """Measure how fast the journal drains, and say in the log when it begins or ceases to refuse or to be slow."""
+    told = "ok"
+    while True:
+        now = time.monotonic()
+        intake.draining_rate.note(journal.pruned_bytes, now)
+        state = intake.journal_state(now)
+        if state != told:
+            if state == "ok":
+                log.info("journal_well", after=told)
+            else:
+                log.warning("journal_limited", state=state, before=told, advice="see `hseie status`")
+            told = state
+        await asyncio.sleep(_WATCH_EVERY_S)
 
 
 def _report(
@@ -129,7 +176,7 @@ def _report(
         "shard": shard,
         "journal_seq": journal.last_seq,
         "journal_bytes": journal.bytes,
-        "journal": "full" if intake.is_full else "ok",
+        "journal": intake.journal_state(time.monotonic()),
         "committed_seq": committer.committed_seq,
         "epoch": committer.epoch,
         "database": committer.database,
@@ -148,4 +195,16 @@ def _report(
             }
             for kind in KINDS
         },
+    }
+
+
+def _disk_figures(intake: Intake, pending: Pending, free_space: FreeSpace) -> dict[str, Any]:
+    """What a heartbeat tells of the journal's disk, and of the memory that waits for it and for PostgreSQL."""
+    return {
+        "sync_ms": round(intake.sync_times.last_s * 1000, 1),
+        "sync_under_way_ms": round(intake.sync_times.under_way_s(time.monotonic()) * 1000),
+        "disk_free_bytes": free_space.bytes,
+        "gathering_bytes": intake.gathering_bytes,
+        "pending_bytes": pending.held_bytes,
+        "journal_drain_bytes_per_s": round(intake.draining_rate.per_s or 0.0),
     }

@@ -175,7 +175,8 @@ async def test_waiting_by_default_and_not_on_request(run_dir: Path) -> None:
 async def test_a_draining_acceptor_says_so(door: Door) -> None:
     door.routes.draining = True
     status, answer, headers = await door.post(GOOD)
-    assert (status, answer["code"], headers["Retry-After"]) == (503, "draining", "1")
+    assert (status, answer["code"]) == (503, "draining")
+    assert 1 <= int(headers["Retry-After"]) <= 60
 
 
 async def test_too_many_requests_in_flight(run_dir: Path) -> None:
@@ -185,7 +186,8 @@ async def test_too_many_requests_in_flight(run_dir: Path) -> None:
         while door.routes.counts.in_flight < 3:
             await asyncio.sleep(0.01)
     status, answer, headers = await door.post(GOOD)
-    assert (status, answer["code"], "Retry-After" in headers) == (503, "overloaded", True)
+    assert (status, answer["code"]) == (503, "overloaded")
+    assert 1 <= int(headers["Retry-After"]) <= 60
     async with asyncio.timeout(10):
         while door.link.frames_to_commit == 0:
             await asyncio.sleep(0.01)
@@ -197,7 +199,8 @@ async def test_too_many_requests_in_flight(run_dir: Path) -> None:
 async def test_a_lost_writer_is_503(door: Door) -> None:
     door.link.boot = None
     status, answer, headers = await door.post(GOOD)
-    assert (status, answer["code"], headers["Retry-After"]) == (503, "writer_unavailable", "1")
+    assert (status, answer["code"]) == (503, "writer_unavailable")
+    assert 1 <= int(headers["Retry-After"]) <= 60
 
 
 async def test_only_post_on_an_ingest_route(door: Door) -> None:
@@ -216,7 +219,7 @@ async def test_without_analytics_questions_are_503_and_readings_are_taken(door: 
     await door.analytics.close()
     async with door.client.get("/v1/analytics/stats") as answer:
         assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "analytics_unavailable")
-        assert "Retry-After" in answer.headers
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert (await door.post(GOOD))[0] == 202
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from hseie.errors import JournalError
 from hseie.writer.journal import Entry, Journal, journal_path
+from hseie.writer.journal_file import cut_off
 
 FIRST = Entry(b"first frame", {0: 3}, {})
 SECOND = Entry(b"second frame", {0: 1, 1: 2}, {1: [0]})
@@ -70,7 +71,7 @@ async def test_sequences_go_on_after_everything_was_pruned(tmp_path: Path) -> No
 
 async def test_a_later_journal_of_a_shard_starts_above_the_earlier_one(tmp_path: Path, monkeypatch) -> None:
     early = await Journal.open(tmp_path / "a.sqlite", 0, 1)
-    monkeypatch.setattr("hseie.writer.journal.time.time", lambda: 4_000_000_000.0)
+    monkeypatch.setattr("hseie.clock.time.time", lambda: 4_000_000_000.0)
     late = await Journal.open(tmp_path / "b.sqlite", 0, 1)
     assert early.identity.journal_id != late.identity.journal_id
     assert late.identity.first_seq == 4_000_000_000_000_000 > early.last_seq
@@ -175,3 +176,78 @@ async def test_the_wal_does_not_grow_without_bound(tmp_path: Path, monkeypatch: 
     wal = (tmp_path / "journal.sqlite-wal").stat().st_size
     await journal.close()
     assert wal < 20_000_000  # 30 MB went through it
+
+
+def _file_bytes(tmp_path: Path) -> int:
+    return (tmp_path / "journal.sqlite").stat().st_size
+
+
+async def _worst_day(journal: Journal, frames: int) -> None:
+    """Fill a journal and prune all but the last two frames."""
+    body = os.urandom(250_000)
+    for _ in range(frames // 4):
+        await journal.append([Entry(body, {0: 1}, {})] * 4)
+    await journal.append([FIRST, SECOND])
+    await journal.prune(journal.last_seq - 2)
+
+
+async def test_a_journal_gives_back_the_room_of_its_worst_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hseie.writer.journal_file._FREE_PAGES_KEPT", 256)
+    journal = await _journal(tmp_path)
+    await _worst_day(journal, 80)
+    await journal._in(journal._read_thread, journal._copy_back)
+    assert _file_bytes(tmp_path) > 19_000_000
+    for _ in range(14):  # it may be needed again at once
+        await journal.give_back()
+    assert journal._writer.execute("PRAGMA freelist_count").fetchone()[0] > 4000
+    for _ in range(2):
+        await journal.give_back()
+    assert await journal.append([FIRST]) == journal.last_seq  # while it shrinks, it goes on
+    await journal._in(journal._read_thread, journal._copy_back)
+    assert _file_bytes(tmp_path) < 3_000_000  # a megabyte of it free, for the next rush
+    last = journal.last_seq
+    await journal.close()
+    again = await _journal(tmp_path)
+    assert await again.read(last - 3, last, 1 << 20) == [FIRST, SECOND, FIRST]
+    await again.close()
+
+
+async def test_room_is_given_back_in_small_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hseie.writer.journal_file._FREE_PAGES_KEPT", 0)
+    monkeypatch.setattr("hseie.writer.journal_file._LOOKS", 1)
+    steps: list[int] = []
+
+    def note(connection: sqlite3.Connection, pages: int) -> None:
+        steps.append(pages)
+        cut_off(connection, pages)
+
+    monkeypatch.setattr("hseie.writer.journal.cut_off", note)
+    journal = await _journal(tmp_path)
+    await _worst_day(journal, 40)
+    await journal.give_back()
+    await journal.close()
+    assert len(steps) > 5
+    assert max(steps) == 128  # half a megabyte, then others get their turn in the thread
+
+
+@pytest.mark.parametrize("empty", [True, False])
+async def test_a_file_of_an_earlier_version_learns_to_shrink_when_it_is_empty(tmp_path: Path, empty: bool) -> None:
+    journal = await _journal(tmp_path)
+    await journal.append([FIRST])
+    if empty:
+        await journal.prune(journal.last_seq)
+    last = journal.last_seq
+    await journal.close()
+    with sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None) as direct:  # as it was made before
+        direct.execute("PRAGMA journal_mode = DELETE")
+        direct.execute("PRAGMA auto_vacuum = NONE")
+        direct.execute("VACUUM")
+    direct.close()
+    again = await _journal(tmp_path)
+    kind = again._writer.execute("PRAGMA auto_vacuum").fetchone()[0]
+    assert kind == (2 if empty else 0)  # 2 is INCREMENTAL
+    for _ in range(20):
+        await again.give_back()  # does no harm
+    assert await again.append([SECOND]) == last + 1
+    assert await again.read(last, last + 1, 1 << 20) == [SECOND]
+    await again.close()

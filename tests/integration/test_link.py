@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 import zmq
 
-from hseie.acceptor.collector import Receipt, Ticket, WriterLink
-from hseie.bus import Dealer, ipc_endpoint
+from hseie.acceptor.collector import Receipt, Refusal, Ticket, WriterLink
+from hseie.bus import ipc_endpoint
 from hseie.frames import HELLO, Frame, Part, encode
-from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
-
-ROW = "A\t2026-11-20T12:00:00\t1.0000\t230.00\n"
+from tests.integration.shard_entrance import ROW, Acceptor, Writer
 
 
 @pytest.fixture
@@ -23,38 +21,6 @@ def run_dir() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="hseie-"))  # pytest's own folders are too long for sockets
     yield folder
     shutil.rmtree(folder)
-
-
-class Acceptor:
-    """One link with its socket, swept as the service does."""
-
-    def __init__(
-        self, run_dir: Path, in_flight: int = 8, waiting_bytes: int = 1 << 20, ack_timeout_s: float = 30
-    ) -> None:
-        self.link = WriterLink(0, in_flight, waiting_bytes, ack_timeout_s)
-        self.socket = Dealer(
-            ipc_endpoint(run_dir, "writer-0"), self.link.on_message, message_bytes_max=MESSAGE_BYTES_MAX
-        )
-        self.link.send = self.socket.send
-        self.task = asyncio.ensure_future(self._sweep())
-
-    async def _sweep(self) -> None:
-        while True:
-            self.link.sweep(time.monotonic(), silence_max_s=30)
-            await asyncio.sleep(0.02)
-
-    async def heard(self) -> None:
-        async with asyncio.timeout(10):
-            while self.link.boot is None:
-                await asyncio.sleep(0.01)
-
-    async def post(self, *rows: str, wait: bool = False) -> Receipt | str:
-        ticket = self.link.add(0, list(rows), wait)
-        return ticket if isinstance(ticket, str) else await asyncio.wait_for(ticket.frame.outcome, 10)
-
-    def close(self) -> None:
-        self.task.cancel()
-        self.socket.close()
 
 
 @pytest.fixture
@@ -104,11 +70,11 @@ async def test_frames_beyond_the_limit_wait_and_grow(run_dir: Path, writer: Writ
 
 
 async def test_bytes_that_wait_have_a_limit(run_dir: Path) -> None:
-    acceptor = Acceptor(run_dir, waiting_bytes=3 * len(ROW))
+    acceptor = Acceptor(run_dir, bytes_max=3 * len(ROW))
     acceptor.link.boot = 1  # a writer that takes nothing
     acceptor.link.send = lambda body: False
     assert [isinstance(acceptor.link.add(0, [ROW], False), Ticket) for _ in range(4)] == [True, True, True, False]
-    assert acceptor.link.add(0, [ROW], False) == "overloaded"
+    assert await acceptor.post(ROW) == "overloaded"
     acceptor.close()
 
 
@@ -176,7 +142,7 @@ async def test_frames_under_way_to_a_lost_writer_end_as_unknown(run_dir: Path) -
     ticket = link.add(0, [ROW], False)
     await asyncio.sleep(0.01)
     link._welcome(boot=2)
-    assert await ticket.frame.outcome == "writer_unavailable"
+    assert await ticket.frame.outcome == Refusal("writer_unavailable")
 
 
 async def test_an_acknowledgement_that_takes_too_long_is_given_up(run_dir: Path) -> None:
@@ -188,7 +154,7 @@ async def test_an_acknowledgement_that_takes_too_long_is_given_up(run_dir: Path)
     link.sweep(time.monotonic() + 0.5, 30)
     assert not ticket.frame.outcome.done()
     link.sweep(time.monotonic() + 1.5, 30)
-    assert await ticket.frame.outcome == "ack_timeout"
+    assert await ticket.frame.outcome == Refusal("ack_timeout")
     assert link.frames_in_flight == 1  # the writer may still have it before it
 
 
@@ -204,6 +170,7 @@ async def test_those_who_wait_are_told_of_the_commit(writer: Writer, acceptor: A
 
 
 async def test_commits_nobody_waits_for_are_forgotten(writer: Writer, acceptor: Acceptor) -> None:
+    acceptor.task.cancel()  # swept by hand
     tickets = [acceptor.link.add(0, [ROW], True), acceptor.link.add(0, [ROW], True)]
     await asyncio.sleep(0.05)
     for number in range(5):
@@ -261,7 +228,7 @@ async def test_a_silent_writer_counts_as_away_until_it_is_heard(run_dir: Path) -
     link.sweep(time.monotonic() + 2.5, silence_max_s=3.0)
     assert isinstance(link.add(0, [ROW], False), Ticket)
     link.sweep(time.monotonic() + 3.5, silence_max_s=3.0)
-    assert link.add(0, [ROW], False) == "writer_unavailable"
+    assert link.add(0, [ROW], False) == Refusal("writer_unavailable")
     link._welcome(boot=1)
     assert isinstance(link.add(0, [ROW], False), Ticket)
 

@@ -24,7 +24,7 @@ def test_no_acknowledgement_without_the_journal(stage: Stage, new_database: Call
         answer = node.post("meter", batch)
         if answer.status == 503:
             refused += 1
-            assert answer.headers["Retry-After"] == "1"
+            assert 1 <= int(answer.headers["Retry-After"]) <= 60
             answer, _ = node.deliver("meter", batch)
         assert answer.status == 202, answer
         ledger.note("meter", batch)

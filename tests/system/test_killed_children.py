@@ -43,7 +43,7 @@ def test_writers_killed_again_and_again_in_the_middle_of_their_work(
     load = stage.load(node, fast=True, batch=20, concurrency=8, history=12)
     draw = random.Random(stage.seed)
     for _ in range(4):
-        time.sleep(draw.uniform(1.0, 1.8))  # devices that were sent away come back after a second
+        time.sleep(draw.uniform(2.0, 3.0))  # devices that were sent away come back after a second or two
         pids = [node.kill(name) for name in ("writer-0", "writer-1")]
         for name, pid in zip(("writer-0", "writer-1"), pids, strict=True):
             node.until_back(name, pid)
@@ -66,7 +66,8 @@ def test_a_writer_that_stands_still_costs_its_shard_some_time_and_nothing_else(
         while time.monotonic() < until:
             reading = meter(device_of(0, 2, "still"))
             stopped = node.post("meter", reading)
-            assert (stopped.status, stopped.headers.get("Retry-After")) == (503, "1"), stopped
+            assert stopped.status == 503, stopped
+            assert 1 <= int(stopped.headers["Retry-After"]) <= 60
             seen.add(stopped.body["code"])
             ledger.note("meter", [reading], promised=False)
             other = meter(device_of(1, 2, "still"))

@@ -39,6 +39,9 @@ def test_all_is_well() -> None:
         (_snapshot(_writer(0), _writer(1, "starting")), {"writer-1"}),
         (_snapshot(_writer(0), {"name": "writer-1", "role": "writer", "state": "down", "stats": {}}), {"writer-1"}),
         (_snapshot(_writer(0), _writer(1, journal="full")), {"journal-1"}),
+        (_snapshot(_writer(0), _writer(1, journal="disk_full")), {"journal-1"}),
+        (_snapshot(_writer(0), _writer(1, journal="stuck")), {"journal-1"}),
+        (_snapshot(_writer(0), _writer(1, journal="slow")), set()),  # it still serves
         (_snapshot(_writer(0), _writer(1), state="draining"), {"node"}),
         (read_snapshot({"node": {"state": "ready"}, "processes": [_writer(0), _writer(1)]}), {"acceptors"}),
         # Devices are still served while the database is away; the check of PostgreSQL tells of that.
@@ -47,6 +50,12 @@ def test_all_is_well() -> None:
 )
 def test_what_makes_a_node_unready(snapshot: Snapshot, failed: set[str]) -> None:
     assert _failed(snapshot) == failed
+
+
+def test_a_slow_disk_is_told_without_making_the_node_unready() -> None:
+    checks = process_checks(_snapshot(_writer(0, journal="slow", sync_ms=210.4, sync_under_way_ms=30), _writer(1)), 2)
+    assert [check.name for check in checks if check.degraded] == ["journal-0"]
+    assert any("a sync takes 210 ms" in check.detail for check in checks)
 
 
 def test_queues_add_up_over_the_shards() -> None:

@@ -8,7 +8,7 @@ from hseie.commands import without_password
 from hseie.config import load
 from hseie.demo import Totals, line, rates, totals
 from hseie.node import address
-from hseie.status import duration, figures, find_problems
+from hseie.status import duration, figures, find_problems, find_warnings
 from hseie.tables import print_table
 
 
@@ -55,6 +55,23 @@ def test_each_problem_is_named_with_its_place() -> None:
     assert "by itself" in text["writer-0"]
     assert "not started again" in text["writer-2"]
     assert "starting" in text["acceptor-0"]
+
+
+@pytest.mark.parametrize(
+    ("state", "word"), [("full", "journal_bytes_max"), ("disk_full", "Make room"), ("stuck", "nothing is acknowledged")]
+)
+def test_a_journal_that_takes_nothing_is_a_problem_with_its_remedy(state: str, word: str) -> None:
+    [(place, text)] = problems(row("writer-1", stats={"journal": state}))
+    assert place == "writer-1"
+    assert word in text
+
+
+def test_a_slow_disk_is_a_warning() -> None:
+    slow = row("writer-1", stats={"journal": "slow", "sync_ms": 20.0, "sync_under_way_ms": 1500})
+    assert problems(slow) == []
+    [warning] = find_warnings(snapshot(row("writer-0", stats={"journal": "ok"}), slow))
+    assert warning.process == "writer-1"
+    assert "1500 ms" in warning.text
 
 
 def test_a_node_that_starts_or_drains_is_not_ready() -> None:

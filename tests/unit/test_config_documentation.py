@@ -29,9 +29,12 @@ CHOICES = {
 IN_RANGE = {
     "http.acceptors": 3,
     "http.body_bytes_max": 4096,
-    "ingest.frame_bytes_max": 99_000_000,
+    "ingest.frames_in_flight_max": 9,
+    "ingest.frame_bytes_max": 33_000_000,
     "writer.shards": 5,
+    "writer.gathering_bytes_max": 99_000_000,
     "writer.journal_bytes_max": 999_000_000,
+    "writer.journal_low_water_pct": 75,
     "maintenance.partitions_ahead_days": 9,
     "supervisor.heartbeat_timeout_ms": 4321,
 }

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import sqlite3
 import uuid
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import orjson
 from hseie import clock, failpoints
 from hseie.durable import sync_folder
 from hseie.errors import JournalError
+from hseie.journal_file import frame_crc, journal_name, pruned_counts
 from hseie.resources import sql
 
 _COPY_BACK_BYTES = 8 << 20  # after this much was appended the WAL is copied into the file, in the background
@@ -58,8 +58,8 @@ class Identity:
 
 
 def journal_path(folder: Path, shard: int, shards: int) -> Path:
-    """Return the file of a shard. The number of shards is part of the name: another number, other journals."""
-    return folder / f"shard-{shard:04d}-of-{shards:04d}.sqlite"
+    """Return the file of a shard."""
+    return folder / journal_name(shard, shards)
 
 
 class Journal:
@@ -126,6 +126,7 @@ class Journal:
         self.opened_last_seq = self.last_seq
         self.oldest_seq = oldest or self.last_seq + 1
         self.bytes = size
+        self._pruned = pruned_counts(meta)  # None: it was pruned before that was counted
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """Make a group of frames durable with one sync; return the sequence of its first frame.
@@ -145,7 +146,7 @@ class Journal:
         for seq, entry in enumerate(entries, start=first):
             readings = "{" + ",".join(f'"{kind}":{count}' for kind, count in entry.readings.items()) + "}"
             duplicates = msgpack.packb(entry.duplicates) if entry.duplicates else None
-            rows.append((seq, entry.body, readings, duplicates, _crc(entry.body, readings, duplicates)))
+            rows.append((seq, entry.body, readings, duplicates, frame_crc(entry.body, readings, duplicates)))
         self._writer.execute("BEGIN IMMEDIATE")
         self._writer.executemany(sql("journal", "frame_insert"), rows)
         failpoints.reach("journal.before_commit")
@@ -169,7 +170,7 @@ class Journal:
         expected = after_seq + 1
         cursor = self._reader.execute(sql("journal", "frame_read"), (after_seq, up_to_seq))
         for seq, body, readings, duplicates, crc in cursor:
-            if crc != _crc(body, readings, duplicates):
+            if crc != frame_crc(body, readings, duplicates):
                 raise JournalError(f"{self._path}: frame {seq} is damaged (its CRC does not fit)")
             if seq != expected:
                 raise JournalError(f"{self._path}: the frames {expected} to {seq - 1} are missing")
@@ -206,8 +207,12 @@ class Journal:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.execute(sql("journal", "frame_delete"), (rows[-1][0],))
             self._writer.execute(sql("journal", "meta_write"), ("pruned_seq", str(rows[-1][0])))
+            if self._pruned is not None:  # so that the journal can be laid beside the books for its whole life
+                for _, _, readings, duplicates in rows:
+                    self._pruned.add_frame(readings, duplicates)
+                self._writer.execute(sql("journal", "meta_write"), ("pruned_counts", self._pruned.encode()))
             self._writer.execute("COMMIT")
-        return len(rows), sum(size for _, size in rows)
+        return len(rows), sum(size for _, size, _, _ in rows)
 
     async def note(self, key: str, value: str) -> None:
         """Keep a fact about the journal in its `meta` table."""
@@ -265,7 +270,3 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_size_limit = 67108864")
     connection.execute("PRAGMA cache_size = -8192")
     return connection
-
-
-def _crc(body: bytes, readings: str, duplicates: bytes | None) -> int:
-    return zlib.crc32(duplicates or b"", zlib.crc32(readings.encode(), zlib.crc32(body)))

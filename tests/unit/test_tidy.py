@@ -25,7 +25,7 @@ FLOORS = (
     "__init__ answers clock config durable errors failpoints frames logs openapi openapi_schemas problems readings "
     "resources tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
-    "bus control database migrations audit web process embedded.",
+    "bus control database journal_file books balance migrations audit web process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
@@ -39,7 +39,7 @@ IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3
 IMPORTERS = {
     "zmq": r"hseie\.bus",
     "asyncpg": r"hseie\.database",
-    "sqlite3": r"hseie\.writer\.journal",
+    "sqlite3": r"hseie\.(journal_file|writer\.journal)",
     "subprocess": r"hseie\.embedded\.\w+",
     "multiprocessing": r"hseie\.(process|supervisor\.member)",
     "aiohttp": r"hseie\.(web|acceptor\.\w+|analytics\.\w+)",

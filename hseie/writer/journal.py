@@ -209,7 +209,7 @@ class Journal:
             self._writer.execute(sql("journal", "meta_write"), ("pruned_seq", str(rows[-1][0])))
             if self._pruned is not None:  # so that the journal can be laid beside the books for its whole life
                 for _, _, readings, duplicates in rows:
-                    self._pruned.add_frame(readings, duplicates)
+                    self._pruned.add_frames(readings, duplicates)
                 self._writer.execute(sql("journal", "meta_write"), ("pruned_counts", self._pruned.encode()))
             self._writer.execute("COMMIT")
         return len(rows), sum(size for _, size, _, _ in rows)

@@ -1,2 +1,2 @@
--- What each frame counts, in order; the bodies are not walked through.
-SELECT seq, readings, duplicates FROM frame ORDER BY seq
+-- What each frame counts, and whether it stands after frame ?; the bodies are not walked through.
+SELECT seq > ?, readings, duplicates FROM frame

@@ -70,7 +70,7 @@ async def test_sequences_go_on_after_everything_was_pruned(tmp_path: Path) -> No
 
 async def test_a_later_journal_of_a_shard_starts_above_the_earlier_one(tmp_path: Path, monkeypatch) -> None:
     early = await Journal.open(tmp_path / "a.sqlite", 0, 1)
-    monkeypatch.setattr("hseie.writer.journal.time.time", lambda: 4_000_000_000.0)
+    monkeypatch.setattr("hseie.clock.time.time", lambda: 4_000_000_000.0)
     late = await Journal.open(tmp_path / "b.sqlite", 0, 1)
     assert early.identity.journal_id != late.identity.journal_id
     assert late.identity.first_seq == 4_000_000_000_000_000 > early.last_seq

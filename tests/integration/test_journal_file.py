@@ -61,7 +61,11 @@ async def test_it_is_seen_at_one_moment(path: Path, journal: Journal) -> None:
     """However much is appended and forgotten meanwhile: what is counted is all there was, and nothing twice."""
     first = await journal.append([FRAME] * 2000)
     committed = {str(journal.identity.journal_id): first + 1999}
-    reading = asyncio.create_task(asyncio.to_thread(lambda: [read_journal(path, committed) for _ in range(60)]))
+
+    def read_often() -> list[JournalFile]:
+        return [read_journal(path, committed) for _ in range(60)]
+
+    reading = asyncio.get_running_loop().run_in_executor(None, read_often)
     seq = first
     while not reading.done():
         await journal.append([FRAME])

@@ -172,6 +172,25 @@ def audit(file: Path | None, data: str | None, as_json: bool, days: int | None) 
     return int(show_audit(configuration(file, data), days, as_json=as_json))
 
 
+@hseie.group()
+def journal() -> None:
+    """Look at the journals, which hold what was acknowledged."""
+
+
+@journal.command("status")
+@node_options
+@json_option
+@click.option("--check", "check_frames", is_flag=True, help="Read every frame and compare its checksum.")
+def journal_status(file: Path | None, data: str | None, as_json: bool, check_frames: bool) -> int:
+    """Show each journal of the data folder: what it holds, how far PostgreSQL has it, and what is wrong.
+
+    Works with the node running or not. Exit code 0 when all is well, 1 when something is wrong.
+    """
+    from hseie.journal_command import show_journals
+
+    return int(show_journals(configuration(file, data), as_json=as_json, check_frames=check_frames))
+
+
 @hseie.command()
 @node_options
 @click.option("--check", "check_only", is_flag=True, help="Change nothing; exit code 1 when migrations are pending.")

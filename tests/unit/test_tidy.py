@@ -31,7 +31,7 @@ FLOORS = (
     # Wiring.
     "topology node",
     # The command line.
-    "cli commands demo status __main__",
+    "cli commands demo journal_command status __main__",
 )
 IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3", "subprocess", "uvloop", "zmq"}
 

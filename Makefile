@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test faults lint bench clean lock
+.PHONY: setup demo test faults mutants lint bench clean lock
 
 setup: $(VENV)/.installed
 
@@ -28,6 +28,10 @@ test: setup
 # The fault suite alone; MINUTES=20 lengthens its long runs, HSEIE_TEST_SEED repeats one.
 faults: setup
 	HSEIE_FAULT_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults $(ARGS)
+
+# Takes the safety lines out, one at a time, and looks whether a test fails (tests/mutants).
+mutants: setup
+	$(BIN)/python -m tests.mutants.run $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

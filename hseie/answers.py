@@ -139,4 +139,77 @@ class Readiness(_Answer):
     checks: list[Check]
 
 
-SCHEMAS: tuple[type[Any], ...] = (QueueCounts, Job, Performance, Fleet, Health, Readiness)
+class AuditTables(_Answer):
+    """What the tables hold of a kind; rows and devices are those of the days of history that were read."""
+
+    history: Annotated[int, msgspec.Meta(description="rows in history")]
+    devices: int
+    dead_letters: int
+    current_differs: Annotated[int, msgspec.Meta(description="devices whose current state is not their newest reading")]
+    differing_example: str | None
+    without_current: Annotated[int, msgspec.Meta(description="devices with readings and without a current state")]
+
+
+class AuditKind(_Answer):
+    """The sums of one kind, in readings: acknowledged = stored + duplicates + deadLettered + inFlight."""
+
+    acknowledged: Annotated[int | None, msgspec.Meta(description="received and in flight; null where that is unknown")]
+    received: int
+    stored: int
+    duplicates: int
+    dead_lettered: int
+    in_flight: Annotated[int | None, msgspec.Meta(description="in a journal and not yet in PostgreSQL; null: unknown")]
+    tables: AuditTables
+
+
+class AuditBook(_Answer):
+    """One journal's counts of one kind: received = stored + duplicates + deadLettered."""
+
+    journal_id: str
+    shard: int
+    shards: int
+    kind: str
+    received: int
+    stored: int
+    duplicates: int
+    dead_lettered: int
+    stored_undated: Annotated[int, msgspec.Meta(description="of those stored, before their days were counted")]
+
+
+class AuditDay(_Answer):
+    """One UTC day of a kind: rows that the books say were stored, and rows in its partition."""
+
+    kind: str
+    day: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date"})]
+    partition: str
+    stored: int
+    rows: int
+
+
+class AuditJournal(_Answer):
+    """One journal, and its readings by kind. Nulls: its file is not here, or it does not know what it has forgotten."""
+
+    journal_id: str
+    shard: int
+    shards: int
+    file: str | None
+    last_seq: int | None
+    committed_seq: Annotated[int | None, msgspec.Meta(description="null where PostgreSQL does not know the journal")]
+    acknowledged: dict[str, int] | None
+    in_flight: dict[str, int] | None
+
+
+class Audit(_Answer):
+    """The books beside journals and tables. They balance where there are no differences."""
+
+    balanced: bool
+    kinds: dict[str, AuditKind]
+    books: list[AuditBook]
+    days: list[AuditDay]
+    journals: list[AuditJournal]
+    from_day: Annotated[str | None, msgspec.Meta(description="first UTC day of history that was read; null: all")]
+    notes: Annotated[list[str], msgspec.Meta(description="what could not be compared, and is no difference")]
+    differences: Annotated[list[str], msgspec.Meta(description="every place that does not agree")]
+
+
+SCHEMAS: tuple[type[Any], ...] = (QueueCounts, Job, Performance, Fleet, Audit, Health, Readiness)

@@ -1,154 +1,107 @@
-"""The books: proves that what was received is where it should be.
+"""The audit: proves that what was acknowledged is where it should be, while the node runs, or without one.
 
-Kept in the transaction that stores, the books say per journal and kind: received = stored + duplicates + dead-lettered.
-The audit proves that against the tables, all of it at one moment of the database, while flushes go on.
+The order of reading is what makes it exact. First a snapshot of PostgreSQL: checkpoints and books. Then the journals,
+which have everything durable before any of it is flushed, and forget only what is committed. Then, in the same
+snapshot, the tables. So whatever a running node does meanwhile is after the checkpoints, in no table, and counted as in
+flight.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from hseie.balance import compare, overtaken
+from hseie.books import Audit, Book, Checkpoint, DayBook, Journals, Kept, Tables
+from hseie.config import Config
 from hseie.database import statement
+from hseie.errors import JournalError
+from hseie.journal_file import journal_files, journal_name, read_journal
 from hseie.readings import KINDS, Kind
 
+_ATTEMPTS = 4  # a journal is pruned every few seconds, and it takes milliseconds to read the two sides
+_PAUSE_S = 0.1
 
-@dataclass(frozen=True)
-class Book:
-    """One journal's counts of one kind, in readings."""
-
-    journal_id: str
-    shard: int
-    shards: int
-    kind: str
-    received: int
-    stored: int
-    duplicates: int
-    dead_lettered: int
+Look = Callable[[Mapping[str, int]], Journals]
+"""Reads the journals beside the checkpoints (journal id to sequence). Called in a thread."""
 
 
-@dataclass(frozen=True)
-class Tables:
-    """What the tables hold of one kind: readings in history, devices that are there, dead letters.
+def first_day(days: int | None, now: datetime) -> date | None:
+    """Return the first of the last `days` UTC days at the aware moment `now`; None for all."""
+    return None if days is None else now.date() - timedelta(days=days - 1)
 
-    `current_differs` devices have a current state that is not their newest effective reading, `differing_example` is
-    one of them; `without_current` devices have readings but no current state.
+
+def journals_of(config: Config) -> Look:
+    """Return what reads the journals of a node's data folder."""
+    folder = config.data_dir / "journal"
+    return lambda committed_seqs: read_journals(folder, config.writer.shards, committed_seqs)
+
+
+def read_journals(folder: Path, shards: int, committed_seqs: Mapping[str, int]) -> Journals:
+    """Read all journals of a folder; those of `shards` shards should be there."""
+    files, unreadable = [], []
+    paths = journal_files(folder)
+    for path in paths:
+        try:
+            files.append(read_journal(path, committed_seqs))
+        except JournalError as error:
+            unreadable.append(str(error))
+    names = {path.name for path in paths}
+    missing = [
+        f"the journal of shard {shard} of {shards} is not in {folder}"
+        for shard in range(shards)
+        if journal_name(shard, shards) not in names
+    ]
+    return Journals(tuple(files), tuple(unreadable), tuple(missing))
+
+
+async def audit(connection: Any, look: Look, from_day: date | None = None) -> Audit:
+    """Audit a database and the journals that `look` finds. Reads history from a UTC day on once, None: all of it.
+
+    Changes nothing and holds up nobody. Raises what PostgreSQL raises.
     """
-
-    history: int
-    devices: int
-    dead_letters: int
-    current_differs: int
-    differing_example: str | None
-    without_current: int
-
-
-@dataclass(frozen=True)
-class KindAudit:
-    """The sums of one kind beside its tables; `in_flight`: journaled and not committed yet, None if unknown."""
-
-    received: int
-    stored: int
-    duplicates: int
-    dead_lettered: int
-    in_flight: int | None
-    tables: Tables
+    for attempt in range(1, _ATTEMPTS + 1):
+        found = await _attempt(connection, look, from_day, last=attempt == _ATTEMPTS)
+        if found is not None:
+            return found
+        await asyncio.sleep(_PAUSE_S)
+    raise AssertionError("the last attempt always finds something")
 
 
-@dataclass(frozen=True)
-class Audit:
-    """The outcome. `differences` names every place that does not agree; balanced means that there is none."""
-
-    kinds: dict[str, KindAudit]
-    books: list[Book]
-    differences: list[str] = field(default_factory=list)
-
-    @property
-    def balanced(self) -> bool:
-        return not self.differences
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the document of `hseie audit --json`."""
-        return {"balanced": self.balanced, **asdict(self)}
-
-
-async def collect(connection: Any) -> tuple[list[Book], dict[str, Tables]]:
-    """Read books and tables in one read-only snapshot. Reads every row of history once."""
+async def _attempt(connection: Any, look: Look, from_day: date | None, *, last: bool) -> Audit | None:
+    """Audit once; None where a journal was pruned past the checkpoint that was read before, unless it is the last."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        books = [Book(**row) for row in await connection.fetch(statement("audit_books"))]
-        parked = {row["kind"]: row["parked"] for row in await connection.fetch(statement("audit_dead_letters"))}
-        tables = {kind.name: await _tables(connection, kind, parked.get(kind.name, 0)) for kind in KINDS}
-    return books, tables
+        rows = await connection.fetch(statement("audit_checkpoints"))
+        checkpoints = tuple(Checkpoint(**row) for row in rows)
+        books = tuple(Book(**row) for row in await connection.fetch(statement("audit_books")))
+        journals = await asyncio.to_thread(look, {point.journal_id: point.last_seq for point in checkpoints})
+        if not last and overtaken(checkpoints, journals):
+            return None
+        day_books = tuple(DayBook(**row) for row in await connection.fetch(statement("audit_day_books")))
+        letters = await connection.fetch(statement("audit_dead_letters"))
+        dead_letters = {(row["journal_id"], row["kind"]): row["parked"] for row in letters}
+        history: dict[tuple[str, date], int] = {}
+        tables = {}
+        for kind in KINDS:
+            days, tables[kind.name] = await _tables(connection, kind, from_day, dead_letters)
+            history |= {(kind.name, day): count for day, count in days.items()}
+    return compare(Kept(checkpoints, books, day_books, dead_letters, history, tables, from_day), journals)
 
 
-async def _tables(connection: Any, kind: Kind, dead_letters: int) -> Tables:
-    history = await connection.fetchrow(statement("audit_history", kind))
-    current = await connection.fetchrow(statement("audit_current", kind))
-    return Tables(
-        history=history["readings"],
-        devices=history["devices"],
-        dead_letters=dead_letters,
+async def _tables(
+    connection: Any, kind: Kind, from_day: date | None, dead_letters: Mapping[tuple[str, str], int]
+) -> tuple[dict[date, int], Tables]:
+    since = from_day or date.min  # which PostgreSQL is told as -infinity
+    days = {row["day"]: row for row in await connection.fetch(statement("audit_history", kind), since)}
+    devices = days.pop(None)
+    current = await connection.fetchrow(statement("audit_current", kind), since)
+    tables = Tables(
+        history=sum(row["readings"] for row in days.values()),
+        devices=devices["readings"],
+        dead_letters=sum(count for (_, name), count in dead_letters.items() if name == kind.name),
         current_differs=current["devices"],
         differing_example=current["example"],
-        without_current=history["without_current"],
+        without_current=devices["without_current"],
     )
-
-
-def in_flight(snapshot: Mapping[str, Any] | None) -> dict[str, int] | None:
-    """Return per kind the readings that the writers of a running node hold; None where that cannot be told."""
-    if snapshot is None:
-        return None
-    writers = [row["stats"].get("kinds") for row in snapshot["processes"] if row["role"] == "writer"]
-    if not writers or not all(writers):
-        return None
-    return {
-        kind.name: sum(kinds[kind.name]["waiting"] + kinds[kind.name]["active"] for kinds in writers) for kind in KINDS
-    }
-
-
-def compare(books: Sequence[Book], tables: Mapping[str, Tables], flying: Mapping[str, int] | None) -> Audit:
-    """Lay the books beside the tables."""
-    kinds = {}
-    differences = []
-    for book in books:
-        if book.received != book.stored + book.duplicates + book.dead_lettered:
-            differences.append(
-                f"the book of shard {book.shard} of {book.shards}, {book.kind}: received {book.received} is not "
-                f"stored {book.stored} + duplicates {book.duplicates} + dead-lettered {book.dead_lettered}"
-            )
-    for name, held in tables.items():
-        own = [book for book in books if book.kind == name]
-        kinds[name] = KindAudit(
-            received=sum(book.received for book in own),
-            stored=sum(book.stored for book in own),
-            duplicates=sum(book.duplicates for book in own),
-            dead_lettered=sum(book.dead_lettered for book in own),
-            in_flight=None if flying is None else flying.get(name, 0),
-            tables=held,
-        )
-        differences += _differences(name, kinds[name])
-    return Audit(kinds, list(books), differences)
-
-
-def _differences(kind: str, audit: KindAudit) -> list[str]:
-    held = audit.tables
-    found = []
-    if audit.stored != held.history:
-        found.append(f"{kind}_history has {held.history} rows, the books say {audit.stored} were stored")
-    if audit.dead_lettered != held.dead_letters:
-        found.append(
-            f"dead_letter has {held.dead_letters} rows of kind {kind}, the books say {audit.dead_lettered} were parked"
-        )
-    if held.current_differs:
-        found.append(
-            f"{kind}_current differs from the newest reading for {held.current_differs} devices, "
-            f"for example {held.differing_example}"
-        )
-    if held.without_current:
-        found.append(f"{kind}_current lacks {held.without_current} devices that have readings")
-    return found
-
-
-async def audit(connection: Any, snapshot: Mapping[str, Any] | None) -> Audit:
-    """Audit the database; `snapshot` is that of the running node, for what is in flight, or None."""
-    books, tables = await collect(connection)
-    return compare(books, tables, in_flight(snapshot))
+    return {day: row["readings"] for day, row in days.items()}, tables

@@ -157,14 +157,38 @@ def status(file: Path | None, data: str | None, as_json: bool) -> int:
 @hseie.command()
 @node_options
 @json_option
-def audit(file: Path | None, data: str | None, as_json: bool) -> int:
-    """Prove the books: received = stored + duplicates + dead-lettered, and the tables agree.
+@click.option(
+    "--days",
+    type=click.IntRange(1, 36_500),
+    help="Read history of the last so many UTC days only. Default: all of it, once.",
+)
+def audit(file: Path | None, data: str | None, as_json: bool, days: int | None) -> int:
+    """Prove the books: journals, checkpoints, books, history by day, dead letters and current states agree.
 
-    Reads all of history once. Exit code 0 when the books balance, 1 when not.
+    Works while the node runs, and without it. Exit code 0 when the books balance, 1 when not.
     """
     from hseie.commands import show_audit
 
-    return int(show_audit(configuration(file, data), as_json=as_json))
+    return int(show_audit(configuration(file, data), days, as_json=as_json))
+
+
+@hseie.group()
+def journal() -> None:
+    """Look at the journals, which hold what was acknowledged."""
+
+
+@journal.command("status")
+@node_options
+@json_option
+@click.option("--check", "check_frames", is_flag=True, help="Read every frame and compare its checksum.")
+def journal_status(file: Path | None, data: str | None, as_json: bool, check_frames: bool) -> int:
+    """Show each journal of the data folder: what it holds, how far PostgreSQL has it, and what is wrong.
+
+    Works with the node running or not. Exit code 0 when all is well, 1 when something is wrong.
+    """
+    from hseie.journal_command import show_journals
+
+    return int(show_journals(configuration(file, data), as_json=as_json, check_frames=check_frames))
 
 
 @hseie.command()

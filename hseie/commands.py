@@ -10,15 +10,13 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import click
 import orjson
 
-from hseie import database, migrations
-from hseie.audit import Audit, audit
+from hseie import clock, database, migrations
+from hseie.audit import audit, first_day, journals_of
+from hseie.books import Audit
 from hseie.config import Config, Loaded, keys, masked
-from hseie.control import Snapshot, ask_snapshot, run_dir_of
 from hseie.embedded.server import find_binaries, read_url
 from hseie.errors import ExitCode, NotReachableError
 from hseie.tables import print_table
-
-_ASK_TIMEOUT_S = 1.0
 
 
 def database_url(config: Config) -> str:
@@ -34,26 +32,21 @@ def database_url(config: Config) -> str:
     return url
 
 
-def show_audit(config: Config, *, as_json: bool) -> ExitCode:
-    """Audit the books and print the outcome. Raises DatabaseUnavailableError."""
-    outcome = asyncio.run(_audit(config))
+def show_audit(config: Config, days: int | None, *, as_json: bool) -> ExitCode:
+    """Audit the books and print the outcome; of history the last `days` UTC days, None: all of it.
+
+    Raises DatabaseUnavailableError.
+    """
+
+    async def work(connection: Any) -> Audit:
+        return await audit(connection, journals_of(config), first_day(days, clock.utc_now()))
+
+    outcome = asyncio.run(database.with_connection(database_url(config), "hseie audit", work))
     if as_json:
         click.echo(orjson.dumps(outcome.as_dict(), option=orjson.OPT_INDENT_2))
     else:
         _print_audit(outcome)
     return ExitCode.OK if outcome.balanced else ExitCode.FAILURE
-
-
-async def _audit(config: Config) -> Audit:
-    try:
-        snapshot: Snapshot | None = await ask_snapshot(run_dir_of(config.data_dir), _ASK_TIMEOUT_S)
-    except NotReachableError:
-        snapshot = None  # the books are in the database; only what is in flight remains unknown
-
-    async def work(connection: Any) -> Audit:
-        return await audit(connection, snapshot)
-
-    return await database.with_connection(database_url(config), "hseie audit", work)
 
 
 def _print_audit(outcome: Audit) -> None:
@@ -69,6 +62,8 @@ def _print_audit(outcome: Audit) -> None:
         for name, kind in outcome.kinds.items()
     ]
     print_table(columns, rows, right=columns[1:])
+    for note in outcome.notes:
+        click.echo(f"- {note}")
     for difference in outcome.differences:
         click.echo(f"! {difference}")
     click.echo("The books balance." if outcome.balanced else "The books do NOT balance.")

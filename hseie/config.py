@@ -85,6 +85,7 @@ class Postgres(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Analytics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     connections: Positive = 4
     statement_timeout_ms: Positive = 15_000
+    audit_timeout_ms: Positive = 50_000
     correlation_window_s: Positive = 30
     vehicle_prefix: str = "VEHICLE_"
     meter_prefix: str = "METER_"

@@ -134,15 +134,20 @@ async def within(timeout_s: float, connection: Any, work: Coroutine[Any, Any, T]
     try:
         done, _ = await asyncio.wait({task}, timeout=timeout_s)
     except asyncio.CancelledError:
-        connection.terminate()
-        task.cancel()
+        _cut(connection, task)
         raise
     if done:
         return task.result()
-    connection.terminate()
-    task.cancel()
+    _cut(connection, task)
     await asyncio.wait({task}, timeout=1.0)
     raise TimeoutError(f"PostgreSQL did not answer within {timeout_s:g} s")
+
+
+def _cut(connection: Any, task: "asyncio.Future[Any]") -> None:
+    connection.terminate()
+    task.cancel()
+    # What the work says to that is no news, and nobody waits for it.
+    task.add_done_callback(lambda ended: None if ended.cancelled() else ended.exception())
 
 
 async def _as_async(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

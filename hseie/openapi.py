@@ -60,6 +60,11 @@ _HISTORY = (
 _VERBOSE = Parameter(
     "verbose", "list all checks, not only the failed ones", {"type": "boolean", "allowEmptyValue": True}
 )
+_DAYS = Parameter(
+    "days",
+    "read the last so many UTC days of history, or `all`",
+    {"oneOf": [{"type": "integer", "minimum": 1, "maximum": 36500}, {"const": "all"}], "default": 2},
+)
 _INGEST_PROBLEMS = (
     "bad_json",
     "not_an_object",
@@ -161,6 +166,16 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "get", "/v1/analytics/stats", "analytics", "analytics", "The fleet", {200: reference("Fleet")}, _QUERY_PROBLEMS
+    ),
+    Route(
+        "get",
+        "/v1/audit",
+        "analytics",
+        "operation",
+        "The books: whether all that was acknowledged is where it should be; one audit at a time",
+        {200: reference("Audit")},
+        _QUERY_PROBLEMS,
+        (_DAYS,),
     ),
     Route("get", "/health", "analytics", "operation", "How the node is, always with 200", {200: reference("Health")}),
     Route("get", "/livez", "analytics", "operation", "Whether the process serves", {200: "text/plain"}),

@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from hseie import clock
 from hseie import web as http
+from hseie.analytics.audits import AuditRoute
 from hseie.analytics.current import CurrentRoute
 from hseie.analytics.fleet import FleetRoute
 from hseie.analytics.health import HealthRoutes
@@ -38,13 +39,14 @@ class Parts:
     probe: Reader
     node: NodeView
     now: Callable[[], datetime]
+    postgres_url: str
 
 
 async def serve(child: Child, config: Config, postgres_url: str) -> None:
     """Be the analytics process until `child.stopping`. Raises PortTakenError."""
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
-    app, fleet = build(Parts(config, reader, probe, NodeView(child.node_status), clock.utc_now))
+    app, fleet = build(Parts(config, reader, probe, NodeView(child.node_status), clock.utc_now, postgres_url))
     server = await http.start_server(
         app, config.http.host, config.analytics_port, reuse_port=False, keepalive_s=config.http.keepalive_s
     )
@@ -77,6 +79,7 @@ def routes(parts: Parts, fleet: FleetRoute) -> dict[str, Route]:
         "/v1/ingest/jobs/{jobId}": receipts.job,
         "/v1/analytics/performance/{vehicleId}": PerformanceRoute(parts.reader, parts.config, parts.now).performance,
         "/v1/analytics/stats": fleet.stats,
+        "/v1/audit": AuditRoute(parts.config, parts.postgres_url, parts.now).audit,
         "/health": health.health,
         "/livez": health.livez,
         "/readyz": health.readyz,

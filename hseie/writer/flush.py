@@ -12,7 +12,7 @@ from hseie import database, failpoints
 from hseie.database import Failure, classify, statement
 from hseie.errors import FencedError
 from hseie.readings import KINDS, Kind
-from hseie.writer.batch import Batch, KindBatch
+from hseie.writer.batch import Batch, KindBatch, day_of
 
 _ALL_REFUSED_MIN = 20  # lines: if every one of so many is refused, it is not for what they hold
 
@@ -55,6 +55,7 @@ async def flush(connection: Any, batch: Batch, owner: Ownership, previous_seq: i
             if part.changed:  # not with late readings alone
                 await _merge_changed(connection, kind, part.changed_rows())
         await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
+        await _add_to_day_books(connection, owner, [part.days for part in batch.kinds])
         failpoints.reach("flush.before_commit")
     failpoints.reach("flush.after_commit")
 
@@ -71,12 +72,14 @@ async def flush_apart(
     async with connection.transaction():
         await _move_checkpoint(connection, batch, owner, previous_seq)
         dead = []
+        days = []
         for kind, part in zip(KINDS, batch.kinds, strict=True):
             found = await _copy_apart(connection, kind, part.lines(), refused_max - len(parked))
             if len(found) >= _ALL_REFUSED_MIN and len(found) == part.received - part.duplicates:
                 raise TooManyRefusedError(f"all {len(found)} {kind.name} lines refused; the last: {found[-1].reason}")
             parked += found
             dead.append(len(found))
+            days.append(_days_without(part, [refused.line for refused in found]))
             if not part.pieces:
                 continue
             without = {refused.line for refused in found}
@@ -94,6 +97,7 @@ async def flush_apart(
                     [refused.reason for refused in found],
                 )
         await _add_to_books(connection, batch, owner, dead)
+        await _add_to_day_books(connection, owner, days)
         failpoints.reach("flush.before_commit")
     failpoints.reach("flush.after_commit")
     return parked
@@ -148,6 +152,25 @@ async def _add_to_books(connection: Any, batch: Batch, owner: Ownership, dead: l
         [part.duplicates for part in parts],
         dead,
     )
+
+
+async def _add_to_day_books(connection: Any, owner: Ownership, days: list[dict[bytes, int]]) -> None:
+    rows = [
+        (kind.name, day.decode(), stored)
+        for kind, counts in zip(KINDS, days, strict=True)
+        for day, stored in sorted(counts.items())
+    ]
+    if rows:
+        kinds, texts, counts = zip(*rows, strict=True)
+        await connection.execute(statement("day_book_add"), owner.journal_id, kinds, texts, counts)
+
+
+def _days_without(part: KindBatch, parked: list[bytes]) -> dict[bytes, int]:
+    """Return the days of a batch's lines without those that were parked."""
+    days = dict(part.days)
+    for line in parked:
+        days[day_of(line)] -= 1
+    return {day: count for day, count in days.items() if count}
 
 
 def _check_count(stored: int, part: KindBatch) -> None:

@@ -11,7 +11,6 @@ shard's later journals start above all its earlier ones and a receipt "shard-seq
 import asyncio
 import functools
 import sqlite3
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ import orjson
 
 from hseie import failpoints
 from hseie.errors import JournalError
+from hseie.journal_file import frame_crc, journal_name
 from hseie.resources import sql
-from hseie.writer.journal_file import PAGE_BYTES, Identity, SparePages, cut_off, free_pages, open_file
+from hseie.writer.sqlite_file import PAGE_BYTES, Identity, SparePages, cut_off, free_pages, open_file
 
 _COPY_BACK_BYTES = 8 << 20  # after this much was appended the WAL is copied into the file, in the background
 _WAL_PAGES_MAX = 32_768  # 128 MiB: under steady load the WAL never empties by itself; then one append waits for it
@@ -48,8 +48,8 @@ class Entry:
 
 
 def journal_path(folder: Path, shard: int, shards: int) -> Path:
-    """Return the file of a shard. The number of shards is part of the name: another number, other journals."""
-    return folder / f"shard-{shard:04d}-of-{shards:04d}.sqlite"
+    """Return the file of a shard."""
+    return folder / journal_name(shard, shards)
 
 
 class Journal:
@@ -88,6 +88,7 @@ class Journal:
         self.last_seq = self.opened_last_seq = opened.last_seq
         self.oldest_seq = opened.oldest_seq
         self.bytes = opened.bytes
+        self._pruned = opened.pruned  # None: it was pruned before that was counted
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """Make a group of frames durable with one sync; return the sequence of its first frame.
@@ -107,7 +108,7 @@ class Journal:
         for seq, entry in enumerate(entries, start=first):
             readings = "{" + ",".join(f'"{kind}":{count}' for kind, count in entry.readings.items()) + "}"
             duplicates = msgpack.packb(entry.duplicates) if entry.duplicates else None
-            rows.append((seq, entry.body, readings, duplicates, _crc(entry.body, readings, duplicates)))
+            rows.append((seq, entry.body, readings, duplicates, frame_crc(entry.body, readings, duplicates)))
         self._writer.execute("BEGIN IMMEDIATE")
         self._writer.executemany(sql("journal", "frame_insert"), rows)
         failpoints.reach("journal.before_commit")
@@ -131,7 +132,7 @@ class Journal:
         expected = after_seq + 1
         cursor = self._reader.execute(sql("journal", "frame_read"), (after_seq, up_to_seq))
         for seq, body, readings, duplicates, crc in cursor:
-            if crc != _crc(body, readings, duplicates):
+            if crc != frame_crc(body, readings, duplicates):
                 raise JournalError(f"{self._path}: frame {seq} is damaged (its CRC does not fit)")
             if seq != expected:
                 raise JournalError(f"{self._path}: the frames {expected} to {seq - 1} are missing")
@@ -169,8 +170,12 @@ class Journal:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.execute(sql("journal", "frame_delete"), (rows[-1][0],))
             self._writer.execute(sql("journal", "meta_write"), ("pruned_seq", str(rows[-1][0])))
+            if self._pruned is not None:  # so that the journal can be laid beside the books for its whole life
+                for _, _, readings, duplicates in rows:
+                    self._pruned.add_frames(readings, duplicates)
+                self._writer.execute(sql("journal", "meta_write"), ("pruned_counts", self._pruned.encode()))
             self._writer.execute("COMMIT")
-        return len(rows), sum(size for _, size in rows)
+        return len(rows), sum(size for _, size, _, _ in rows)
 
     async def give_back(self) -> None:
         """Shorten the file by what was free for long, in steps that hold up no group for long.
@@ -232,7 +237,3 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             self.broken = True
             raise JournalError(f"{self._path}: {error}") from error
-
-
-def _crc(body: bytes, readings: str, duplicates: bytes | None) -> int:
-    return zlib.crc32(duplicates or b"", zlib.crc32(readings.encode(), zlib.crc32(body)))

@@ -1,1 +1,1 @@
-SELECT seq, length(body) FROM frame WHERE seq <= ? ORDER BY seq LIMIT ?
+SELECT seq, length(body), readings, duplicates FROM frame WHERE seq <= ? ORDER BY seq LIMIT ?

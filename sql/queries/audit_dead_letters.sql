@@ -1,2 +1,2 @@
--- Dead letters, a row a kind.
-SELECT kind, count(*) AS parked FROM dead_letter GROUP BY kind
+-- Dead letters, a row a journal and kind.
+SELECT journal_id::text, kind, count(*) AS parked FROM dead_letter GROUP BY journal_id, kind

@@ -61,7 +61,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
 
 async def _client(url: str, node: FakeNode, config: Config = CONFIG) -> AsyncIterator[Client]:
     reader, probe = await Reader.open(config, url, "tests", 2), await Reader.open(config, url, "tests", 1)
-    app, _ = build(Parts(config, reader, probe, NodeView(node.status), lambda: NOW))
+    app, _ = build(Parts(config, reader, probe, NodeView(node.status), lambda: NOW, url))
     async with TestClient(TestServer(app)) as client:
         yield client
     await reader.close(1.0)

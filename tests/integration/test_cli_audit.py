@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from datetime import date
+from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from hseie import cli, database
-from hseie.audit import Audit, audit
+from hseie.audit import audit, read_journals
+from hseie.books import Audit
 
 JOURNAL = UUID(int=7)
 
@@ -21,8 +25,9 @@ async def execute(url: str, *statements: str) -> None:
     await database.with_connection(url, "tests", work)
 
 
-async def audited(url: str) -> Audit:
-    return await database.with_connection(url, "tests", lambda connection: audit(connection, None))
+async def audited(url: str, from_day: date | None = None) -> Audit:
+    look = partial(read_journals, Path("no such folder"), 1)
+    return await database.with_connection(url, "tests", lambda connection: audit(connection, look, from_day))
 
 
 @pytest.fixture
@@ -33,6 +38,7 @@ async def kept(database_url: str) -> str:
         "SELECT hseie_make_partition('meter', '2026-02-08'), hseie_make_partition('meter', '2026-02-07')",
         f"INSERT INTO shard_checkpoint VALUES ('{JOURNAL}', 0, 1, 1, gen_random_uuid(), 1, 9)",
         f"INSERT INTO shard_book VALUES ('{JOURNAL}', 'meter', 6, 4, 1, 1)",
+        f"INSERT INTO day_book VALUES ('{JOURNAL}', 'meter', '2026-02-08', 3), ('{JOURNAL}', 'meter', '2026-02-07', 1)",
         "INSERT INTO dead_letter (journal_id, kind, original, sqlstate, reason) "
         f"VALUES ('{JOURNAL}', 'meter', 'x', '22003', 'y')",
         "INSERT INTO meter_history (timestamp, meter_id, kwh_consumed_ac, voltage) VALUES "
@@ -60,13 +66,28 @@ async def test_balanced(kept: str) -> None:
 @pytest.mark.parametrize(
     ("damage", "place"),
     [
-        ("DELETE FROM meter_history WHERE meter_id = 'M1' AND kwh_consumed_ac = 9", "meter_history has 3 rows"),
-        ("DELETE FROM dead_letter", "dead_letter has 0 rows of kind meter"),
+        (
+            "DELETE FROM meter_history WHERE meter_id = 'M1' AND kwh_consumed_ac = 9",
+            "meter_history_2026_02_07 has 0 rows, the books say 1 of 2026-02-07 were stored",
+        ),
+        (
+            "INSERT INTO meter_history (timestamp, meter_id, kwh_consumed_ac, voltage) "
+            "SELECT timestamp, meter_id, kwh_consumed_ac, voltage FROM meter_history WHERE meter_id = 'M1' LIMIT 1",
+            "meter_history_2026_02_07 has 2 rows, the books say 1",
+        ),
+        ("DELETE FROM dead_letter", "dead_letter has 0 rows of kind meter, the books say 1 were parked (shard 0 of 1"),
+        (
+            "INSERT INTO dead_letter (journal_id, kind, original, sqlstate, reason) "
+            "VALUES ('00000000-0000-0000-0000-000000000008', 'meter', 'x', '22003', 'y')",
+            "dead_letter has 1 rows of kind meter, the books say 0 were parked (journal 00000000",
+        ),
         ("UPDATE meter_current SET kwh_consumed_ac = 2 WHERE meter_id = 'M2'", "for 1 devices, for example M2"),
         ("UPDATE meter_current SET timestamp = '2026-02-07T10:00Z' WHERE meter_id = 'M1'", "for example M1"),
         ("DELETE FROM meter_current WHERE meter_id = 'M1'", "meter_current lacks 1 devices"),
         ("INSERT INTO meter_current VALUES ('M3', now(), 1, 1)", "for 1 devices, for example M3"),
         ("UPDATE shard_book SET duplicates = 0", "the book of shard 0 of 1, meter"),
+        ("UPDATE shard_book SET stored = 5, received = 7", "stored 5 is not what its days add up to, 4"),
+        ("UPDATE shard_book SET stored_undated = 1, stored = 5, received = 7", "before the days were counted"),
     ],
 )
 async def test_damage_is_found_and_its_place_named(kept: str, damage: str, place: str) -> None:
@@ -76,11 +97,30 @@ async def test_damage_is_found_and_its_place_named(kept: str, damage: str, place
     assert place in found.differences[0]
 
 
+async def test_a_row_on_another_day_is_missed_on_its_own_and_found_on_the_other(kept: str) -> None:
+    await execute(kept, "UPDATE meter_history SET timestamp = '2026-02-07T11:00Z' WHERE kwh_consumed_ac = 2")
+    assert [difference.split(",")[0] for difference in (await audited(kept)).differences] == [
+        "meter_history_2026_02_07 has 2 rows",
+        "meter_history_2026_02_08 has 2 rows",
+    ]
+
+
+async def test_days_before_those_asked_for_are_not_read(kept: str) -> None:
+    await execute(kept, "DELETE FROM meter_history WHERE kwh_consumed_ac = 9")
+    found = await audited(kept, date(2026, 2, 8))
+    assert found.differences == []
+    assert [(day.kind, day.day, day.stored, day.rows) for day in found.days] == [("meter", "2026-02-08", 3, 3)]
+    assert (found.kinds["meter"].tables.history, found.kinds["meter"].received) == (3, 6)
+    # A device that was heard of in these days only by its history lacks a current state, older ones do not.
+    await execute(kept, "UPDATE meter_current SET timestamp = '2026-02-07T10:00Z' WHERE meter_id = 'M1'")
+    assert (await audited(kept, date(2026, 2, 8))).differences == ["meter_current lacks 1 devices that have readings"]
+    assert (await audited(kept, date(2026, 2, 9))).differences == []
+
+
 async def test_the_command(
     kept: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", kept)
-    monkeypatch.setattr("hseie.commands._ASK_TIMEOUT_S", 0.05)
     arguments = ["audit", "--data", str(tmp_path)]
     # In a thread: the command has a loop of its own.
     assert await asyncio.to_thread(cli.main, arguments) == 0
@@ -91,3 +131,6 @@ async def test_the_command(
     assert document["balanced"] is False
     assert document["kinds"]["meter"]["in_flight"] is None
     assert "dead_letter" in document["differences"][0]
+    assert [day["rows"] for day in document["days"]] == [1, 3]
+    assert await asyncio.to_thread(cli.main, [*arguments, "--json", "--days", "1"]) == 1
+    assert json.loads(capsys.readouterr().out)["days"] == []

@@ -11,7 +11,7 @@ import pytest
 
 from hseie.errors import JournalError
 from hseie.writer.journal import Entry, Journal, journal_path
-from hseie.writer.journal_file import cut_off
+from hseie.writer.sqlite_file import cut_off
 
 FIRST = Entry(b"first frame", {0: 3}, {})
 SECOND = Entry(b"second frame", {0: 1, 1: 2}, {1: [0]})
@@ -192,7 +192,7 @@ async def _worst_day(journal: Journal, frames: int) -> None:
 
 
 async def test_a_journal_gives_back_the_room_of_its_worst_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hseie.writer.journal_file._FREE_PAGES_KEPT", 256)
+    monkeypatch.setattr("hseie.writer.sqlite_file._FREE_PAGES_KEPT", 256)
     journal = await _journal(tmp_path)
     await _worst_day(journal, 80)
     await journal._in(journal._read_thread, journal._copy_back)
@@ -213,8 +213,8 @@ async def test_a_journal_gives_back_the_room_of_its_worst_day(tmp_path: Path, mo
 
 
 async def test_room_is_given_back_in_small_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hseie.writer.journal_file._FREE_PAGES_KEPT", 0)
-    monkeypatch.setattr("hseie.writer.journal_file._LOOKS", 1)
+    monkeypatch.setattr("hseie.writer.sqlite_file._FREE_PAGES_KEPT", 0)
+    monkeypatch.setattr("hseie.writer.sqlite_file._LOOKS", 1)
     steps: list[int] = []
 
     def note(connection: sqlite3.Connection, pages: int) -> None:

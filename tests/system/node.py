@@ -224,6 +224,13 @@ class Node:
         assert (done.returncode == 0) == document["balanced"], (done.returncode, document["differences"])
         return document
 
+    def journals(self) -> list[dict[str, Any]]:
+        """The journals of `hseie journal status --json`, none of which may have anything wrong with it."""
+        done = self.command("journal", "status", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        found: list[dict[str, Any]] = json.loads(done.stdout)["journals"]
+        return found
+
     def dsn(self) -> str:
         """The address of its database, as `hseie config show` tells it."""
         url: str = json.loads(self.command("config", "show", "--json").stdout)["postgres.url"]["value"]

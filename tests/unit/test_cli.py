@@ -27,7 +27,7 @@ def commands() -> list[str]:
 def test_help_of_everything(capsys: Capture) -> None:
     assert cli.main(["--help"]) == ExitCode.OK
     overview = capsys.readouterr().out
-    assert {"up", "demo", "status", "audit", "migrate", "config", "psql", "simulate"} <= set(commands())
+    assert {"up", "demo", "status", "audit", "migrate", "config", "psql", "journal", "simulate"} <= set(commands())
     for command in commands():
         assert command in overview
         assert cli.main([command, "--help"]) == ExitCode.OK
@@ -46,7 +46,8 @@ def test_a_wrong_command_line(arguments: list[str], capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["up"], ["demo"], ["status"], ["audit"], ["migrate"], ["config", "show"], ["psql"]]
+    "command",
+    [["up"], ["demo"], ["status"], ["audit"], ["migrate"], ["config", "show"], ["psql"], ["journal", "status"]],
 )
 def test_a_wrong_configuration_is_one_line(command: list[str], tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "my.toml").write_text("[http]\nprot = 1\n")

@@ -25,13 +25,13 @@ FLOORS = (
     "__init__ answers clock config config_sources durable errors failpoints frames logs openapi openapi_schemas "
     "problems readings resources retry_after tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
-    "bus control database migrations audit web process embedded.",
+    "bus control database journal_file books balance migrations audit web process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
     "topology node",
     # The command line.
-    "cli commands demo status __main__",
+    "cli commands demo journal_command status __main__",
 )
 IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3", "subprocess", "uvloop", "zmq"}
 
@@ -39,7 +39,7 @@ IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3
 IMPORTERS = {
     "zmq": r"hseie\.bus",
     "asyncpg": r"hseie\.database",
-    "sqlite3": r"hseie\.writer\.journal(_file)?",
+    "sqlite3": r"hseie\.(journal_file|writer\.journal|writer\.sqlite_file)",
     "subprocess": r"hseie\.embedded\.\w+",
     "multiprocessing": r"hseie\.(process|supervisor\.member)",
     "aiohttp": r"hseie\.(web|acceptor\.\w+|analytics\.\w+)",

@@ -6,8 +6,8 @@ from hseie.bus import MESSAGES_IN_QUEUE_MAX
 from hseie.config import FRAMES_IN_FLIGHT_LIMIT, Config, load
 from hseie.errors import ConfigError
 from hseie.writer.disk import SyncTimes
-from hseie.writer.journal_file import _FREE_PAGES_KEPT, SparePages
 from hseie.writer.room import Limits, Room, is_disk_full, is_journal_full
+from hseie.writer.sqlite_file import _FREE_PAGES_KEPT, SparePages
 
 MIB = 1 << 20
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from hseie import clock
 from hseie.durable import sync_folder
 from hseie.errors import JournalError
+from hseie.journal_file import Counts, pruned_counts
 from hseie.resources import sql
 
 PAGE_BYTES = 4096
@@ -30,7 +31,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Opened:
-    """A file's two handles and what was found in it; `oldest_seq` is one past `last_seq` where there is no frame."""
+    """A file's two handles and what was found in it.
+
+    `oldest_seq` is one past `last_seq` where there is no frame. `pruned` counts what was removed from it in all its
+    life, None where it was pruned before that was counted.
+    """
 
     writer: sqlite3.Connection
     reader: sqlite3.Connection
@@ -38,6 +43,7 @@ class Opened:
     oldest_seq: int
     last_seq: int
     bytes: int
+    pruned: Counts | None
 
 
 def open_file(path: Path, shard: int, shards: int) -> Opened:
@@ -72,7 +78,7 @@ def open_file(path: Path, shard: int, shards: int) -> Opened:
             sync_folder(folder)
     # After everything was pruned the file no longer holds its newest frame; the pruning left its number.
     last_seq = max(newest or 0, int(meta.get("pruned_seq", identity.first_seq - 1)))
-    return Opened(writer, reader, identity, oldest or last_seq + 1, last_seq, size)
+    return Opened(writer, reader, identity, oldest or last_seq + 1, last_seq, size, pruned_counts(meta))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

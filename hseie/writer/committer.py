@@ -8,17 +8,17 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine
-from datetime import date
 from typing import Any, TypeVar
 
 from hseie import database
 from hseie.config import Config
-from hseie.database import DATABASE_ERRORS, Failure, classify, statement
+from hseie.database import DATABASE_ERRORS, Failure, classify
 from hseie.readings import KINDS
 from hseie.writer.batch import Batch
 from hseie.writer.checkpoint import Checkpoint, Outcome
-from hseie.writer.flush import TooManyRefusedError, flush, flush_apart, prepare
+from hseie.writer.flush import Refused, TooManyRefusedError, flush, flush_apart, make_partitions, prepare
 from hseie.writer.journal import Journal
+from hseie.writer.parked import Parked, find_parked
 from hseie.writer.pending import Pending
 from hseie.writer.refusals import RefusalBudget
 from hseie.writer.state import StateMap
@@ -62,6 +62,7 @@ class Committer:
         self.active = [0 for _ in KINDS]
         self.flushes = 0
         self.dead_lettered = 0
+        self.parked: Parked = {}  # what the last flush parked
         self._journal = journal
         self._pending = pending
         self._config = config
@@ -75,6 +76,7 @@ class Committer:
         self._refusals = RefusalBudget(config.writer.dead_letters_max)
         self._batch: Batch | None = None
         self._apart = False  # the batch holds a line that PostgreSQL refuses
+        self._refused: list[Refused] = []  # those lines, of the attempt that runs
         self._urgent = False
         self._last_flush = time.monotonic()
         self._wake = asyncio.Event()
@@ -158,21 +160,25 @@ class Committer:
         self.active = [kind.received for kind in batch.kinds]
         move = (self._connection, batch, self._checkpoint.owner, self._checkpoint.seq)
         if self._apart:
+            self._refused = []
             left = self._refusals.left(time.monotonic())
-            parked = await self._within_time(self._connection, flush_apart(*move, left))
-            self._refusals.spend(time.monotonic(), len(parked))
-            self.dead_lettered += len(parked)
-            for refused in parked[:10]:
-                self._log.error("reading_refused", sqlstate=refused.sqlstate, reason=refused.reason, parked=len(parked))
+            await self._within_time(self._connection, flush_apart(*move, left, self._refused))
         else:
             await self._within_time(self._connection, flush(*move))
-        self._finish(batch, whole=not self._apart)
+        await self._finish(batch)
 
-    def _finish(self, batch: Batch, whole: bool) -> None:
+    async def _finish(self, batch: Batch) -> None:
+        """Draw the consequences of a commit."""
+        self.parked = await find_parked(self._journal, batch, self._refused)
+        self._refusals.spend(time.monotonic(), len(self._refused))
+        self.dead_lettered += len(self._refused)
+        for refused in self._refused[:10]:
+            count = len(self._refused)
+            self._log.error("reading_refused", sqlstate=refused.sqlstate, reason=refused.reason, parked=count)
         if self.database != "ok":
             self._log.info("flushing_resumed", after=self.database, waiting=sum(self._pending.waiting))
             self.database = "ok"
-        if whole:
+        if not self._apart:
             self._state.learn(batch)
         self._drop_batch()
         self._backoff_s = _BACKOFF_MIN_S
@@ -204,7 +210,7 @@ class Committer:
         if self._checkpoint.owner is not None:
             outcome = await self._checkpoint.ask(connection, self._batch.last_seq if self._batch else None)
             if outcome is Outcome.COMMITTED and self._batch is not None:
-                self._finish(self._batch, whole=not self._apart)
+                await self._finish(self._batch)
             if outcome is not Outcome.CHANGED:
                 return
         self._drop_batch()
@@ -215,6 +221,7 @@ class Committer:
         """Forget the running batch; the journal has it."""
         self._batch = None
         self._apart = False
+        self._refused = []
         self.active = [0 for _ in KINDS]
 
     async def _within_time(self, connection: Any, work: Coroutine[Any, Any, T]) -> T:
@@ -271,16 +278,13 @@ class Committer:
         await self._nap(random.uniform(0.02, 0.1) * min(self._retries, 10))  # noqa: S311  # jitter, not a secret
 
     async def _make_partitions(self, batch: Batch, error: BaseException) -> None:
-        made = []
         try:
-            for number, day in batch.days():
-                facts = (KINDS[number].name, date.fromisoformat(day))
-                if await self._within_time(
-                    self._connection, self._connection.fetchval(statement("make_partition"), *facts)
-                ):
-                    made.append(f"{KINDS[number].name} {day}")
+            made = await self._within_time(self._connection, make_partitions(self._connection, batch))
         except DATABASE_ERRORS as failed:
-            await self._recover(failed)
+            if classify(failed) is Failure.REFUSED:  # our function's own words: a table stands in the way
+                await self._pause("schema", failed)
+            else:
+                await self._recover(failed)
             return
         if made:
             self._log.info("partitions_made", partitions=made, why="readings of those days came")

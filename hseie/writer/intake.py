@@ -32,6 +32,7 @@ from hseie.readings import KINDS
 from hseie.writer.batch import split_lines
 from hseie.writer.dedupe import DedupeWindow
 from hseie.writer.journal import Entry, Journal
+from hseie.writer.parked import Parked
 from hseie.writer.pending import Pending
 
 Send = Callable[[bytes, bytes], bool]
@@ -152,9 +153,9 @@ class Intake:
                 self._waiters[arrival.peer] = seq
         self._on_arrival(any(arrival.wait for arrival in group))
 
-    def committed(self, seq: int) -> None:
-        """Tell those who wait that everything up to frame `seq` is in PostgreSQL."""
+    def committed(self, seq: int, parked: Parked | None = None) -> None:
+        """Tell those who wait that everything up to frame `seq` is in PostgreSQL, and what was parked instead."""
         for peer, newest in list(self._waiters.items()):
-            heard = self.send(peer, encode(COMMITTED, self.boot, seq))
+            heard = self.send(peer, encode(COMMITTED, self.boot, seq, parked or {}))
             if newest <= seq or not heard:
                 del self._waiters[peer]

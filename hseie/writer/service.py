@@ -43,7 +43,9 @@ async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> 
 
     pending = Pending(journal, config.writer.pending_bytes_max)
     await pending.restart_after(journal.oldest_seq - 1)  # until the checkpoint tells more exactly
-    committer = Committer(journal, pending, config, postgres_url, child.log, lambda seq: intake.committed(seq))
+    committer = Committer(
+        journal, pending, config, postgres_url, child.log, lambda seq: intake.committed(seq, committer.parked)
+    )
     intake = Intake(journal, dedupe, pending, config.writer.journal_bytes_max, committer.arrived)
     router = Router(
         ipc_endpoint(child.run_dir, child.name), intake.on_message, message_bytes_max=4 * ingest.frame_bytes_max

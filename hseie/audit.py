@@ -24,6 +24,7 @@ class Book:
     stored: int
     duplicates: int
     dead_lettered: int
+    dropped: int = 0  # of the dead-lettered ones, those that an operator gave up
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class KindAudit:
     stored: int
     duplicates: int
     dead_lettered: int
+    dropped: int
     in_flight: int | None
     tables: Tables
 
@@ -122,6 +124,7 @@ def compare(books: Sequence[Book], tables: Mapping[str, Tables], flying: Mapping
             stored=sum(book.stored for book in own),
             duplicates=sum(book.duplicates for book in own),
             dead_lettered=sum(book.dead_lettered for book in own),
+            dropped=sum(book.dropped for book in own),
             in_flight=None if flying is None else flying.get(name, 0),
             tables=held,
         )
@@ -134,9 +137,10 @@ def _differences(kind: str, audit: KindAudit) -> list[str]:
     found = []
     if audit.stored != held.history:
         found.append(f"{kind}_history has {held.history} rows, the books say {audit.stored} were stored")
-    if audit.dead_lettered != held.dead_letters:
+    if audit.dead_lettered - audit.dropped != held.dead_letters:
         found.append(
             f"dead_letter has {held.dead_letters} rows of kind {kind}, the books say {audit.dead_lettered} were parked"
+            + (f" and {audit.dropped} of them dropped" if audit.dropped else "")
         )
     if held.current_differs:
         found.append(

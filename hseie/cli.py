@@ -22,21 +22,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 _INTERRUPTED = 130  # as shells report an end by Ctrl-C
 
 
-class _LazySimulate(click.Group):
-    """The group of all commands. `simulate` lives in another package and is imported when it is asked for."""
+class _Commands(click.Group):
+    """The group of all commands. Those with a module of their own are imported when they are asked for."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "simulate":
             from simulator.cli import simulate
 
             return simulate
+        if cmd_name == "dead-letter":
+            from hseie.cli_dead_letter import dead_letter
+
+            return dead_letter
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "simulate"])
+        return sorted([*super().list_commands(ctx), "dead-letter", "simulate"])
 
 
-@click.group(cls=_LazySimulate, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="hseie %(version)s")
 def hseie() -> None:
     """HSEIE takes readings of smart meters and electric vehicles and keeps every one of them.

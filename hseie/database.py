@@ -155,10 +155,14 @@ async def _as_async(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def with_connection(
-    url: str, name: str, work: Callable[[Any], Coroutine[Any, Any, T]], timeout_s: float = 10.0
+    url: str,
+    name: str,
+    work: Callable[[Any], Coroutine[Any, Any, T]],
+    timeout_s: float = 10.0,
+    settings: Mapping[str, str] | None = None,
 ) -> T:
     """Open a connection, do `work` with it, close it. For commands and one-shot steps."""
-    connection = await connect(url, name, timeout_s)
+    connection = await connect(url, name, timeout_s, settings)
     try:
         return await work(connection)
     finally:

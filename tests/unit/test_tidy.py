@@ -25,13 +25,13 @@ FLOORS = (
     "__init__ answers clock config durable errors failpoints frames logs openapi openapi_schemas problems readings "
     "resources tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
-    "bus control database migrations audit web process embedded.",
+    "bus control database migrations audit dead_letters web process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
     "topology node",
     # The command line.
-    "cli commands demo status __main__",
+    "cli cli_dead_letter commands demo status __main__",
 )
 IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3", "subprocess", "uvloop", "zmq"}
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import click
 
@@ -179,6 +180,35 @@ def migrate(file: Path | None, data: str | None, check_only: bool) -> int:
     from hseie.commands import run_migrate
 
     return int(run_migrate(configuration(file, data), check_only=check_only))
+
+
+@hseie.group()
+def journal() -> None:
+    """Look after the journals of a node."""
+
+
+@journal.command("retire")
+@node_options
+@json_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--undo", type=click.UUID, metavar="ID", help="Let a journal that was retired be used again.")
+@click.argument("ids", nargs=-1, type=click.UUID, metavar="[ID]...")
+def journal_retire(
+    file: Path | None, data: str | None, as_json: bool, yes: bool, undo: UUID | None, ids: tuple[UUID, ...]
+) -> int:
+    """Give up journals that this database knows and this node's folder does not hold; all of them, or those named.
+
+    For a folder that is lost for good. What such a journal holds and PostgreSQL does not is lost with it, and a node
+    that still runs on it is fenced. Afterwards this node starts with new journals.
+    """
+    from hseie.retire import retire_journals, take_back
+
+    config = configuration(file, data)
+    if undo is not None:
+        if ids:
+            raise click.UsageError("--undo takes one journal back and retires none")
+        return int(take_back(config, undo, as_json=as_json))
+    return int(retire_journals(config, ids, yes=yes, as_json=as_json))
 
 
 @hseie.group()

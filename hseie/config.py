@@ -63,6 +63,7 @@ class Writer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     journal_bytes_max: Positive = 4_294_967_296
     state_devices_max: Positive = 1_000_000
     dead_letters_max: Positive = 1000
+    lost_journal: Literal["refuse", "replace"] = "refuse"
 
 
 class Postgres(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -18,6 +18,7 @@ from hseie.writer.batch import Batch
 from hseie.writer.checkpoint import Checkpoint, Outcome
 from hseie.writer.flush import Refused, TooManyRefusedError, flush, flush_apart, make_partitions, prepare
 from hseie.writer.journal import Journal
+from hseie.writer.pace import seconds_until_due
 from hseie.writer.parked import Parked, find_parked
 from hseie.writer.pending import Pending
 from hseie.writer.refusals import RefusalBudget
@@ -29,17 +30,6 @@ _RETRIES_UNSAID = 5  # a lock may be waited for now and then
 _OPERATOR_PAUSE_S = 5.0  # between attempts that only an operator can make succeed
 
 T = TypeVar("T")
-
-
-def seconds_until_due(
-    now: float, last_flush: float, readings: int, urgent: bool, interval_s: float, readings_max: int
-) -> float | None:
-    """Return how long the next flush may wait; None when there is nothing to flush. Times are monotonic seconds."""
-    if not readings:
-        return None
-    if urgent or readings >= readings_max:
-        return 0.0
-    return max(0.0, last_flush + interval_s - now)
 
 
 class Committer:
@@ -63,6 +53,7 @@ class Committer:
         self.flushes = 0
         self.dead_lettered = 0
         self.parked: Parked = {}  # what the last flush parked
+        self.tried = asyncio.Event()  # PostgreSQL was reached once, or was away
         self._journal = journal
         self._pending = pending
         self._config = config
@@ -71,7 +62,7 @@ class Committer:
         self._log = log
         self._on_committed = on_committed
         self._connection: Any = None
-        self._checkpoint = Checkpoint(journal, log)
+        self._checkpoint = Checkpoint(journal, config.writer.lost_journal, log)
         self._state = StateMap(config.writer.state_devices_max)
         self._refusals = RefusalBudget(config.writer.dead_letters_max)
         self._batch: Batch | None = None
@@ -105,13 +96,14 @@ class Committer:
     async def run(self, until_empty: bool = False) -> None:
         """Flush until told to drain or, with `until_empty`, until the journal is committed, however long that takes.
 
-        Raises FencedError and JournalError; the process must end then.
+        Raises FencedError, LostJournalError and JournalError; the process must end then.
         """
         try:
             while True:
                 try:
                     await self._step(until_empty)
                 except (*DATABASE_ERRORS, TooManyRefusedError) as error:
+                    self.tried.set()
                     await self._recover(error)
                 finished = self._batch is None and not self._pending.readings and not self._pending.behind
                 if (until_empty or self._draining) and finished and self._checkpoint.owner is not None:
@@ -200,6 +192,7 @@ class Committer:
             connection.terminate()
             raise
         self._connection = connection
+        self.tried.set()
         if self.database == "away":
             self.database = "ok"
             self._log.info("database_connected", committed_seq=self.committed_seq, waiting=sum(self._pending.waiting))

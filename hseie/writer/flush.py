@@ -6,7 +6,7 @@ writer that was replaced learns it before it has written anything.
 
 import uuid
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from hseie import database, failpoints
@@ -45,6 +45,15 @@ async def prepare(connection: Any) -> None:
     """Make a new connection ready to flush."""
     for kind in KINDS:
         await connection.execute(statement("changed_create", kind))
+
+
+def retired_text(journal_id: uuid.UUID, retired_at: datetime) -> str:
+    """Return why nothing may be stored from a retired journal, and what to do."""
+    return (
+        f"journal {journal_id} was retired at {retired_at:%Y-%m-%dT%H:%M:%SZ}: it was given up for lost, and another "
+        "journal has taken its place in this database. Keep this file, it may hold acknowledged readings that are not "
+        "in PostgreSQL, and see 'Fenced' in the runbook"
+    )
 
 
 async def make_partitions(connection: Any, batch: Batch) -> list[str]:
@@ -147,6 +156,9 @@ async def _move_checkpoint(connection: Any, batch: Batch, owner: Ownership, prev
         statement("checkpoint_move"), owner.journal_id, owner.epoch, previous_seq, batch.last_seq
     )
     if moved is None:
+        row = await connection.fetchrow(statement("checkpoint_read"), owner.journal_id)
+        if row is not None and row["retired_at"] is not None:
+            raise FencedError(retired_text(owner.journal_id, row["retired_at"]))
         raise FencedError(
             f"another writer owns journal {owner.journal_id} (the checkpoint is no longer at epoch {owner.epoch}, "
             f"frame {previous_seq}); is a second node running on this journal, or a copy of it?"

@@ -25,13 +25,13 @@ FLOORS = (
     "__init__ answers clock config durable errors failpoints frames logs openapi openapi_schemas problems readings "
     "resources tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
-    "bus control database migrations audit dead_letters web process embedded.",
+    "bus control database migrations audit dead_letters lost_journals web process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
     "topology node",
     # The command line.
-    "cli cli_dead_letter commands demo status __main__",
+    "cli cli_dead_letter commands demo retire status __main__",
 )
 IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3", "subprocess", "uvloop", "zmq"}
 
@@ -39,7 +39,7 @@ IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3
 IMPORTERS = {
     "zmq": r"hseie\.bus",
     "asyncpg": r"hseie\.database",
-    "sqlite3": r"hseie\.writer\.journal",
+    "sqlite3": r"hseie\.(writer\.journal|lost_journals)",
     "subprocess": r"hseie\.embedded\.\w+",
     "multiprocessing": r"hseie\.(process|supervisor\.member)",
     "aiohttp": r"hseie\.(web|acceptor\.\w+|analytics\.\w+)",

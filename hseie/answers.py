@@ -151,13 +151,17 @@ class AuditTables(_Answer):
 
 
 class AuditKind(_Answer):
-    """The sums of one kind, in readings: acknowledged = stored + duplicates + deadLettered + inFlight."""
+    """The sums of one kind, in readings: acknowledged = stored + duplicates + deadLettered + inFlight.
+
+    `dropped` counts, of the dead-lettered ones, those that an operator gave up.
+    """
 
     acknowledged: Annotated[int | None, msgspec.Meta(description="received and in flight; null where that is unknown")]
     received: int
     stored: int
     duplicates: int
     dead_lettered: int
+    dropped: int
     in_flight: Annotated[int | None, msgspec.Meta(description="in a journal and not yet in PostgreSQL; null: unknown")]
     tables: AuditTables
 
@@ -173,6 +177,7 @@ class AuditBook(_Answer):
     stored: int
     duplicates: int
     dead_lettered: int
+    dropped: int
     stored_undated: Annotated[int, msgspec.Meta(description="of those stored, before their days were counted")]
 
 

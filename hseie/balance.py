@@ -139,6 +139,7 @@ def _kind_audit(name: str, kept: Kept, journals: Journals) -> KindAudit:
         stored=sum(book.stored for book in own),
         duplicates=sum(book.duplicates for book in own),
         dead_lettered=sum(book.dead_lettered for book in own),
+        dropped=sum(book.dropped for book in own),
         in_flight=waiting,
         tables=kept.tables[name],
     )

@@ -32,7 +32,11 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Book:
-    """One journal's counts of one kind, in readings. The days of the `stored_undated` ones were not counted."""
+    """One journal's counts of one kind, in readings.
+
+    `dropped` counts, of the dead-lettered ones, those that an operator gave up. The days of the `stored_undated` ones
+    were not counted.
+    """
 
     journal_id: str
     shard: int
@@ -42,12 +46,13 @@ class Book:
     stored: int
     duplicates: int
     dead_lettered: int
+    dropped: int = 0
     stored_undated: int = 0
 
     @property
     def parked(self) -> int:
         """How many rows `dead_letter` should have of it."""
-        return self.dead_lettered
+        return self.dead_lettered - self.dropped
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ class KindAudit:
     stored: int
     duplicates: int
     dead_lettered: int
+    dropped: int
     in_flight: int | None
     tables: Tables
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import click
 
@@ -22,21 +23,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 _INTERRUPTED = 130  # as shells report an end by Ctrl-C
 
 
-class _LazySimulate(click.Group):
-    """The group of all commands. `simulate` lives in another package and is imported when it is asked for."""
+class _Commands(click.Group):
+    """The group of all commands. Those with a module of their own are imported when they are asked for."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "simulate":
             from simulator.cli import simulate
 
             return simulate
+        if cmd_name == "dead-letter":
+            from hseie.cli_dead_letter import dead_letter
+
+            return dead_letter
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "simulate"])
+        return sorted([*super().list_commands(ctx), "dead-letter", "simulate"])
 
 
-@click.group(cls=_LazySimulate, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="hseie %(version)s")
 def hseie() -> None:
     """HSEIE takes readings of smart meters and electric vehicles and keeps every one of them.
@@ -174,7 +179,7 @@ def audit(file: Path | None, data: str | None, as_json: bool, days: int | None) 
 
 @hseie.group()
 def journal() -> None:
-    """Look at the journals, which hold what was acknowledged."""
+    """Look after the journals, which hold what was acknowledged."""
 
 
 @journal.command("status")
@@ -189,6 +194,30 @@ def journal_status(file: Path | None, data: str | None, as_json: bool, check_fra
     from hseie.journal_command import show_journals
 
     return int(show_journals(configuration(file, data), as_json=as_json, check_frames=check_frames))
+
+
+@journal.command("retire")
+@node_options
+@json_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--undo", type=click.UUID, metavar="ID", help="Let a journal that was retired be used again.")
+@click.argument("ids", nargs=-1, type=click.UUID, metavar="[ID]...")
+def journal_retire(
+    file: Path | None, data: str | None, as_json: bool, yes: bool, undo: UUID | None, ids: tuple[UUID, ...]
+) -> int:
+    """Give up journals that this database knows and this node's folder does not hold; all of them, or those named.
+
+    For a folder that is lost for good. What such a journal holds and PostgreSQL does not is lost with it, and a node
+    that still runs on it is fenced. Afterwards this node starts with new journals.
+    """
+    from hseie.retire import retire_journals, take_back
+
+    config = configuration(file, data)
+    if undo is not None:
+        if ids:
+            raise click.UsageError("--undo takes one journal back and retires none")
+        return int(take_back(config, undo, as_json=as_json))
+    return int(retire_journals(config, ids, yes=yes, as_json=as_json))
 
 
 @hseie.command()

@@ -72,6 +72,7 @@ class Writer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     disk_free_bytes_min: Count = 268_435_456
     state_devices_max: Positive = 1_000_000
     dead_letters_max: Positive = 1000
+    lost_journal: Literal["refuse", "replace"] = "refuse"
 
 
 class Postgres(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -58,20 +58,22 @@ class Failure(enum.Enum):
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58", "25")  # 25006: read only, as after a failover
 _RETRY_CLASSES = ("40", "55")
 _REFUSED_CLASSES = ("22", "23")
+_RAISED = "P0001"  # RAISE EXCEPTION in a trigger: somebody's rule about rows
 
 
 def classify(error: BaseException) -> Failure:
     """Tell by its SQLSTATE class what a database error asks for. Unknown ones are for an operator."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        # A missing partition has the code of a violated check, but names no constraint. (Its text may be translated.)
-        if state == "23514" and getattr(error, "constraint_name", None) is None:
+        # A missing partition has the code of a violated check and names the table, but no constraint. (Its text may be
+        # translated.) A trigger that raises the same code names neither.
+        if state == "23514" and getattr(error, "constraint_name", None) is None and getattr(error, "table_name", None):
             return Failure.NO_PARTITION
         if state[:2] in _UNAVAILABLE_CLASSES:
             return Failure.UNAVAILABLE
         if state[:2] in _RETRY_CLASSES:
             return Failure.RETRY
-        if state[:2] in _REFUSED_CLASSES:
+        if state[:2] in _REFUSED_CLASSES or state == _RAISED:
             return Failure.REFUSED
         # 28: wrong password or not allowed; 3D: no such database. Both may be an operator's work in progress.
         return Failure.UNAVAILABLE if state[:2] in ("28", "3D") else Failure.SCHEMA
@@ -158,10 +160,14 @@ async def _as_async(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def with_connection(
-    url: str, name: str, work: Callable[[Any], Coroutine[Any, Any, T]], timeout_s: float = 10.0
+    url: str,
+    name: str,
+    work: Callable[[Any], Coroutine[Any, Any, T]],
+    timeout_s: float = 10.0,
+    settings: Mapping[str, str] | None = None,
 ) -> T:
     """Open a connection, do `work` with it, close it. For commands and one-shot steps."""
-    connection = await connect(url, name, timeout_s)
+    connection = await connect(url, name, timeout_s, settings)
     try:
         return await work(connection)
     finally:

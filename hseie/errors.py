@@ -13,7 +13,7 @@ class ExitCode(enum.IntEnum):
     STORAGE = 74  # the journal could not be written or synced: restart on a fresh handle
     TEMPORARY = 75  # the place is taken: another node, or a port in use
     FENCED = 77  # another writer owns this journal: never restart by itself
-    CONFIG = 78  # the configuration is wrong: a restart cannot help
+    CONFIG = 78  # the configuration is wrong, or the database is not this node's: a restart cannot help
 
 
 class HseieError(Exception):
@@ -64,6 +64,12 @@ class FencedError(HseieError):
     """The checkpoint row belongs to another writer. End the process at once and flush nothing more."""
 
     exit_code = ExitCode.FENCED
+
+
+class LostJournalError(HseieError):
+    """The database was written by journals that this node's folder does not hold. A restart alone does not help."""
+
+    exit_code = ExitCode.CONFIG
 
 
 class FrameError(HseieError):

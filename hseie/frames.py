@@ -18,7 +18,7 @@ FRAME = 2  # acceptor: readings
 WELCOME = 3  # writer: I am this life of this shard
 ACKED = 4  # writer: these frames are durable in the journal
 REFUSED = 5  # writer: this frame was not taken and never will be; why, and in how many seconds there may be room
-COMMITTED = 6  # writer: everything up to here is in PostgreSQL
+COMMITTED = 6  # writer: everything up to here is in PostgreSQL, but for these lines of these frames, which it refused
 
 # Reasons in REFUSED; each is the code of a declared problem, but for the first, which the acceptor mends by itself.
 STALE_BOOT = "stale_boot"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgpack
@@ -25,6 +26,8 @@ from hseie.resources import sql
 _BUSY_TIMEOUT_S = 5.0  # while another process recovers the WAL
 _CACHE_KIB = 8192
 _ROWS_AT_ONCE = 1000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,25 @@ def read_journal(path: Path, committed_seqs: Mapping[str, int], *, check_frames:
         raise JournalError(f"{path} cannot be read as a journal: {error}") from error
 
 
-def _read_whole(path: Path, work: Callable[[sqlite3.Connection], JournalFile]) -> JournalFile:
+def read_id(path: Path) -> uuid.UUID | None:
+    """Return the id of a journal; None for one that its writer is just making, which is not disturbed in that.
+
+    Raises FileNotFoundError, and JournalError for a file that is no journal.
+    """
+    if not path.stat().st_size:
+        return None
+    try:
+        meta = _read_whole(path, lambda database: dict(database.execute(sql("journal", "meta_read"))))
+        return uuid.UUID(meta["journal_id"]) if meta else None
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return None
+        raise JournalError(f"{path} cannot be read as a journal: {error}") from error
+    except (sqlite3.Error, ValueError, KeyError) as error:
+        raise JournalError(f"{path} cannot be read as a journal: {error}") from error
+
+
+def _read_whole(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     wal = path.with_name(f"{path.name}-wal")
     if not wal.exists():
         # Closed in order. Opened otherwise, SQLite would make the files of a WAL, which might not be the writer's own.
@@ -142,7 +163,7 @@ def _read_whole(path: Path, work: Callable[[sqlite3.Connection], JournalFile]) -
     return _with_connection(path, "mode=ro", work)
 
 
-def _with_connection(path: Path, how: str, work: Callable[[sqlite3.Connection], JournalFile]) -> JournalFile:
+def _with_connection(path: Path, how: str, work: Callable[[sqlite3.Connection], T]) -> T:
     address = f"file:{quote(str(path.absolute()))}?{how}"
     database = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
     try:

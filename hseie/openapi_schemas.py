@@ -11,6 +11,10 @@ from hseie.readings import ID_PATTERN, KINDS, Field, Kind
 Schema = dict[str, Any]
 TIME: Schema = {"type": "string", "format": "date-time"}
 _REF = "#/components/schemas/{name}"
+_DEAD_LETTERED: Schema = {
+    "type": "integer",
+    "description": "of a request that waited: readings that PostgreSQL refused, kept as dead letters for an operator",
+}
 
 
 def reference(name: str) -> Schema:
@@ -48,7 +52,8 @@ def schemas() -> dict[str, Schema]:
                 "type": "array",
                 "items": {"type": "integer"},
                 "description": "all, where `errors` is cut",
-            }
+            },
+            "deadLettered": _DEAD_LETTERED,
         },
     )
     found["Problem"] = _object(
@@ -98,7 +103,10 @@ def _kind_schemas(kind: Kind) -> dict[str, Schema]:
                 "mode": {"type": "string", "enum": ["queued", "direct"]},
                 "jobId": {"type": "string"},
             },
-            {"duplicate": {"const": True, "description": "an exact re-send: acknowledged, and stored before"}},
+            {
+                "duplicate": {"const": True, "description": "an exact re-send: acknowledged, and stored before"},
+                "deadLettered": _DEAD_LETTERED,
+            },
         ),
     }
 

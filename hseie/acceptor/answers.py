@@ -43,8 +43,13 @@ def wire_time(canonical: str) -> str:
     return f"{seconds}.{fraction.ljust(3, '0')}Z"
 
 
-def answer_one(kind: Kind, parsed: Parsed, receipt: Receipt, duplicate: bool, stored: bool) -> tuple[int, bytes]:
-    """Return status and body for one accepted reading; an exact re-send says so and is a success all the same."""
+def answer_one(
+    kind: Kind, parsed: Parsed, receipt: Receipt, duplicate: bool, stored: bool, parked: int = 0
+) -> tuple[int, bytes]:
+    """Return status and body for one accepted reading; an exact re-send says so and is a success all the same.
+
+    One that was `parked` because PostgreSQL refused it is kept, and not stored: 202, and it says so.
+    """
     document = {
         "success": True,
         kind.id_wire: parsed.device,
@@ -54,13 +59,18 @@ def answer_one(kind: Kind, parsed: Parsed, receipt: Receipt, duplicate: bool, st
     }
     if duplicate:
         document["duplicate"] = True
+    if parked:
+        document["deadLettered"] = parked
     return (201 if stored else 202), orjson.dumps(document)
 
 
-def answer_batch(parsed: Parsed, receipts: Sequence[Receipt], duplicates: int, stored: bool) -> tuple[int, bytes]:
+def answer_batch(
+    parsed: Parsed, receipts: Sequence[Receipt], duplicates: int, stored: bool, parked: int = 0
+) -> tuple[int, bytes]:
     """Return status and body for a batch of which at least one reading was accepted.
 
     `accepted` counts the new readings, `duplicates` the exact re-sends (acknowledged as well), `rejected` the others.
+    Of the accepted ones `parked` were refused by PostgreSQL: kept, and not stored.
     """
     status = 207 if parsed.rejected else (201 if stored else 202)
     document: dict[str, Any] = {
@@ -73,6 +83,8 @@ def answer_batch(parsed: Parsed, receipts: Sequence[Receipt], duplicates: int, s
     }
     if parsed.rejected:
         document["rejectedIndexes"] = parsed.rejected_indexes  # all of them, also where the list of errors is cut
+    if parked:
+        document["deadLettered"] = parked
     return status, orjson.dumps(document)
 
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hseie import failpoints
@@ -48,8 +48,12 @@ class Receipt:
 
     def duplicates_between(self, kind: int, start: int, stop: int) -> int:
         """Count the re-sends among the lines `start` to `stop` of a kind: those of one request."""
-        marked = self.duplicates.get(kind)
-        return bisect_left(marked, stop) - bisect_left(marked, start) if marked else 0
+        return _count_between(self.duplicates, kind, start, stop)
+
+
+def _count_between(marked: Mapping[int, list[int]], kind: int, start: int, stop: int) -> int:
+    of_kind = marked.get(kind)
+    return bisect_left(of_kind, stop) - bisect_left(of_kind, start) if of_kind else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,16 @@ _UNAVAILABLE = Refusal("writer_unavailable")
 
 
 class OpenFrame:
-    """A frame on its way. `outcome` becomes a Receipt or a Refusal."""
+    """A frame on its way. `outcome` becomes a Receipt or a Refusal.
+
+    `committed` becomes per kind number which of its lines PostgreSQL refused; it is made when a request waits for that.
+    """
 
     __slots__ = ("bytes", "committed", "count", "number", "outcome", "rows", "sent_at", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.outcome: asyncio.Future[Receipt | Refusal] = loop.create_future()
-        self.committed: asyncio.Future[None] | None = None  # made when a request waits for the commit
+        self.committed: asyncio.Future[dict[int, list[int]]] | None = None
         self.waiting = 0  # requests that still do
         self.rows: list[list[str]] = [[] for _ in KINDS]
         self.count = 0
@@ -93,6 +100,12 @@ class Ticket:
     kind: int
     start: int
     count: int
+
+    @property
+    def parked(self) -> int:
+        """How many of its lines PostgreSQL refused, once the frame is committed."""
+        assert self.frame.committed is not None
+        return _count_between(self.frame.committed.result(), self.kind, self.start, self.start + self.count)
 
 
 class WriterLink:
@@ -193,9 +206,9 @@ class WriterLink:
             self._welcome(message[1])
         elif kind_of_message == REFUSED and len(message) == 5:
             self._refused(message[1], message[2], Refusal(message[3], message[4]))
-        elif kind_of_message == COMMITTED and len(message) == 3:
+        elif kind_of_message == COMMITTED and len(message) == 4:
             if message[1] == self.boot:
-                self._committed(message[2])
+                self._committed(message[2], message[3])
         else:
             raise FrameError(f"unknown message type {kind_of_message}")
 
@@ -230,11 +243,11 @@ class WriterLink:
             self._welcome(boot)
         self._send_waiting()
 
-    def _committed(self, seq: int) -> None:
+    def _committed(self, seq: int, parked: Mapping[int, dict[int, list[int]]]) -> None:
         while self._to_commit and self._to_commit[0][0] <= seq:
-            _, frame = self._to_commit.popleft()
+            number, frame = self._to_commit.popleft()
             if frame.committed is not None and not frame.committed.done():
-                frame.committed.set_result(None)
+                frame.committed.set_result(parked.get(number) or {})
 
     def _lose(self) -> None:
         for frame in self._in_flight.values():

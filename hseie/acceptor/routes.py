@@ -108,21 +108,23 @@ class IngestRoutes:
                     return problem(outcome.code, retry_s=outcome.retry_s)
                 receipts.append(outcome)
                 duplicates += outcome.duplicates_between(ticket.kind, ticket.start, ticket.start + ticket.count)
-            stored = preference.wait and await _all_committed(tickets, preference.seconds)
+            committed = preference.wait and await _all_committed(tickets, preference.seconds)
         finally:
             if preference.wait:
                 for ticket in tickets:
                     ticket.frame.waiting -= 1
         self.counts.duplicates += duplicates
         self.counts.accepted += parsed.accepted - duplicates
+        parked = sum(ticket.parked for ticket in tickets) if committed else 0
+        stored = committed and not parked
         if parsed.is_batch:
-            status, body = answer_batch(parsed, receipts, duplicates, stored)
+            status, body = answer_batch(parsed, receipts, duplicates, stored, parked)
         else:
-            status, body = answer_one(kind, parsed, receipts[0], bool(duplicates), stored)
+            status, body = answer_one(kind, parsed, receipts[0], bool(duplicates), stored, parked)
         response = web.Response(body=body, status=status, content_type="application/json")
         failpoints.reach("acceptor.before_answer")
         # A wait that was not long enough is not confirmed: the answer is then the 202 of the journal.
-        if preference.applied and preference.wait == stored:
+        if preference.applied and preference.wait == committed:
             response.headers["Preference-Applied"] = preference.applied
         return response
 

@@ -67,16 +67,18 @@ class KindBatch:
 
 
 class Batch:
-    """Frames up to `last_seq`, ready for PostgreSQL."""
+    """Frames from `first_seq` to `last_seq`, ready for PostgreSQL; both are 0 while there is none."""
 
     def __init__(self) -> None:
         self.kinds = [KindBatch() for _ in KINDS]
+        self.first_seq = 0
         self.last_seq = 0
         self.readings = 0
         self.bytes = 0
 
     def add(self, seq: int, parts: list[tuple[Part, list[bytes]]], marked: dict[int, list[int]]) -> None:
         """Append the frame `seq`: each part with its lines, `marked` the exact re-sends to leave out, by kind."""
+        self.first_seq = self.first_seq or seq
         self.last_seq = seq
         for part, lines in parts:
             kind = self.kinds[part.kind]

@@ -7,13 +7,15 @@ journal has been flushed: then this one's frames and the copy's share their numb
 
 import enum
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
+from hseie import clock
 from hseie.database import statement
-from hseie.errors import FencedError
-from hseie.writer.flush import Ownership
+from hseie.errors import FencedError, LostJournalError
+from hseie.lost_journals import describe, find_lost, retire
+from hseie.writer.flush import Ownership, retired_text
 from hseie.writer.journal import Journal
 
 _TOKENS_KEPT = 1000  # of former lives; PostgreSQL may come back from a backup that old
@@ -30,10 +32,12 @@ class Outcome(enum.Enum):
 class Checkpoint:
     """`seq` is the newest frame that is in PostgreSQL, `owner` what a flush moves the row with."""
 
-    def __init__(self, journal: Journal, log: Any) -> None:
+    def __init__(self, journal: Journal, lost_journal: Literal["refuse", "replace"], log: Any) -> None:
+        """`lost_journal`: what a new journal does when PostgreSQL knows others that are not in its folder."""
         self.seq = 0
         self.owner: Ownership | None = None
         self._journal = journal
+        self._lost_journal = lost_journal
         self._log = log
         self._token = uuid.uuid4()
         self._known: set[str] = set()
@@ -41,7 +45,8 @@ class Checkpoint:
     async def claim(self, connection: Any) -> int:
         """Take the next epoch; return the frame after which flushing goes on.
 
-        Raises FencedError, changing nothing, when the row belongs to another copy of this journal.
+        Raises FencedError, changing nothing, when the row belongs to another copy of this journal or was retired, and
+        LostJournalError when PostgreSQL does not know this one, but others that are not in its folder.
         """
         await self._note_token()
         identity, oldest = self._journal.identity, self._journal.oldest_seq
@@ -49,10 +54,14 @@ class Checkpoint:
             row = await connection.fetchrow(statement("checkpoint_read"), identity.journal_id)
             if row is not None:
                 self._check_copy(row)
+            if row is None or row["retired_at"] is not None:
+                await self._begin(connection, row)
             facts = (identity.journal_id, identity.shard, identity.shards, identity.first_seq, oldest, self._token)
             claimed = await connection.fetchrow(statement("checkpoint_claim"), *facts)
         self.owner = Ownership(identity.journal_id, claimed["epoch"])
         self.seq = claimed["last_seq"]
+        if "claimed_at" not in await self._journal.facts():
+            await self._journal.note("claimed_at", str(clock.unix_s()))
         if self.seq + 1 < oldest:
             advice = "was PostgreSQL restored from an older backup?"
             self._log.error("frames_missing", after=self.seq, before=oldest, advice=advice)
@@ -75,6 +84,20 @@ class Checkpoint:
             return Outcome.NOT_COMMITTED
         self._log.error("checkpoint_changed", expected=self.seq, found=row["last_seq"])
         return Outcome.CHANGED
+
+    async def _begin(self, connection: Any, row: Any) -> None:
+        """Make sure that a journal which PostgreSQL does not know, or saw drained, has the database for its folder."""
+        if row is not None and row["retired_reason"] == "lost":
+            raise FencedError(retired_text(self._journal.identity.journal_id, row["retired_at"]))
+        await connection.execute(statement("checkpoint_claim_lock"))
+        folder = self._journal.folder
+        lost = await find_lost(connection, folder)
+        if not lost:
+            return
+        if self._lost_journal == "refuse":
+            raise LostJournalError(describe(lost, folder))
+        await retire(connection, [journal.journal_id for journal in lost], "lost")
+        self._log.error("journal_replaced", journals=[str(journal) for journal in lost], why=describe(lost, folder))
 
     def _check_copy(self, row: Any) -> None:
         # Before this life has claimed, nothing that came since the opening can be in PostgreSQL; afterwards it can.

@@ -8,17 +8,18 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine
-from datetime import date
 from typing import Any, TypeVar
 
 from hseie import database
 from hseie.config import Config
-from hseie.database import DATABASE_ERRORS, Failure, classify, statement
+from hseie.database import DATABASE_ERRORS, Failure, classify
 from hseie.readings import KINDS
 from hseie.writer.batch import Batch
 from hseie.writer.checkpoint import Checkpoint, Outcome
-from hseie.writer.flush import TooManyRefusedError, flush, flush_apart, prepare
+from hseie.writer.flush import Refused, TooManyRefusedError, flush, flush_apart, make_partitions, prepare
 from hseie.writer.journal import Journal
+from hseie.writer.pace import seconds_until_due
+from hseie.writer.parked import Parked, find_parked
 from hseie.writer.pending import Pending
 from hseie.writer.refusals import RefusalBudget
 from hseie.writer.state import StateMap
@@ -29,17 +30,6 @@ _RETRIES_UNSAID = 5  # a lock may be waited for now and then
 _OPERATOR_PAUSE_S = 5.0  # between attempts that only an operator can make succeed
 
 T = TypeVar("T")
-
-
-def seconds_until_due(
-    now: float, last_flush: float, readings: int, urgent: bool, interval_s: float, readings_max: int
-) -> float | None:
-    """Return how long the next flush may wait; None when there is nothing to flush. Times are monotonic seconds."""
-    if not readings:
-        return None
-    if urgent or readings >= readings_max:
-        return 0.0
-    return max(0.0, last_flush + interval_s - now)
 
 
 class Committer:
@@ -62,6 +52,8 @@ class Committer:
         self.active = [0 for _ in KINDS]
         self.flushes = 0
         self.dead_lettered = 0
+        self.parked: Parked = {}  # what the last flush parked
+        self.tried = asyncio.Event()  # PostgreSQL was reached once, or was away
         self._journal = journal
         self._pending = pending
         self._config = config
@@ -70,11 +62,12 @@ class Committer:
         self._log = log
         self._on_committed = on_committed
         self._connection: Any = None
-        self._checkpoint = Checkpoint(journal, log)
+        self._checkpoint = Checkpoint(journal, config.writer.lost_journal, log)
         self._state = StateMap(config.writer.state_devices_max)
         self._refusals = RefusalBudget(config.writer.dead_letters_max)
         self._batch: Batch | None = None
         self._apart = False  # the batch holds a line that PostgreSQL refuses
+        self._refused: list[Refused] = []  # those lines, of the attempt that runs
         self._urgent = False
         self._last_flush = time.monotonic()
         self._wake = asyncio.Event()
@@ -103,13 +96,14 @@ class Committer:
     async def run(self, until_empty: bool = False) -> None:
         """Flush until told to drain or, with `until_empty`, until the journal is committed, however long that takes.
 
-        Raises FencedError and JournalError; the process must end then.
+        Raises FencedError, LostJournalError and JournalError; the process must end then.
         """
         try:
             while True:
                 try:
                     await self._step(until_empty)
                 except (*DATABASE_ERRORS, TooManyRefusedError) as error:
+                    self.tried.set()
                     await self._recover(error)
                 finished = self._batch is None and not self._pending.readings and not self._pending.behind
                 if (until_empty or self._draining) and finished and self._checkpoint.owner is not None:
@@ -158,21 +152,25 @@ class Committer:
         self.active = [kind.received for kind in batch.kinds]
         move = (self._connection, batch, self._checkpoint.owner, self._checkpoint.seq)
         if self._apart:
+            self._refused = []
             left = self._refusals.left(time.monotonic())
-            parked = await self._within_time(self._connection, flush_apart(*move, left))
-            self._refusals.spend(time.monotonic(), len(parked))
-            self.dead_lettered += len(parked)
-            for refused in parked[:10]:
-                self._log.error("reading_refused", sqlstate=refused.sqlstate, reason=refused.reason, parked=len(parked))
+            await self._within_time(self._connection, flush_apart(*move, left, self._refused))
         else:
             await self._within_time(self._connection, flush(*move))
-        self._finish(batch, whole=not self._apart)
+        await self._finish(batch)
 
-    def _finish(self, batch: Batch, whole: bool) -> None:
+    async def _finish(self, batch: Batch) -> None:
+        """Draw the consequences of a commit."""
+        self.parked = await find_parked(self._journal, batch, self._refused)
+        self._refusals.spend(time.monotonic(), len(self._refused))
+        self.dead_lettered += len(self._refused)
+        for refused in self._refused[:10]:
+            count = len(self._refused)
+            self._log.error("reading_refused", sqlstate=refused.sqlstate, reason=refused.reason, parked=count)
         if self.database != "ok":
             self._log.info("flushing_resumed", after=self.database, waiting=sum(self._pending.waiting))
             self.database = "ok"
-        if whole:
+        if not self._apart:
             self._state.learn(batch)
         self._drop_batch()
         self._backoff_s = _BACKOFF_MIN_S
@@ -194,6 +192,7 @@ class Committer:
             connection.terminate()
             raise
         self._connection = connection
+        self.tried.set()
         if self.database == "away":
             self.database = "ok"
             self._log.info("database_connected", committed_seq=self.committed_seq, waiting=sum(self._pending.waiting))
@@ -204,7 +203,7 @@ class Committer:
         if self._checkpoint.owner is not None:
             outcome = await self._checkpoint.ask(connection, self._batch.last_seq if self._batch else None)
             if outcome is Outcome.COMMITTED and self._batch is not None:
-                self._finish(self._batch, whole=not self._apart)
+                await self._finish(self._batch)
             if outcome is not Outcome.CHANGED:
                 return
         self._drop_batch()
@@ -215,6 +214,7 @@ class Committer:
         """Forget the running batch; the journal has it."""
         self._batch = None
         self._apart = False
+        self._refused = []
         self.active = [0 for _ in KINDS]
 
     async def _within_time(self, connection: Any, work: Coroutine[Any, Any, T]) -> T:
@@ -271,16 +271,13 @@ class Committer:
         await self._nap(random.uniform(0.02, 0.1) * min(self._retries, 10))  # noqa: S311  # jitter, not a secret
 
     async def _make_partitions(self, batch: Batch, error: BaseException) -> None:
-        made = []
         try:
-            for number, day in batch.days():
-                facts = (KINDS[number].name, date.fromisoformat(day))
-                if await self._within_time(
-                    self._connection, self._connection.fetchval(statement("make_partition"), *facts)
-                ):
-                    made.append(f"{KINDS[number].name} {day}")
+            made = await self._within_time(self._connection, make_partitions(self._connection, batch))
         except DATABASE_ERRORS as failed:
-            await self._recover(failed)
+            if classify(failed) is Failure.REFUSED:  # our function's own words: a table stands in the way
+                await self._pause("schema", failed)
+            else:
+                await self._recover(failed)
             return
         if made:
             self._log.info("partitions_made", partitions=made, why="readings of those days came")

@@ -6,6 +6,7 @@ writer that was replaced learns it before it has written anything.
 
 import uuid
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 from hseie import database, failpoints
@@ -27,8 +28,10 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A line that PostgreSQL will not take, and why."""
+    """A line that PostgreSQL will not take, and why. `place` is its index among the batch's lines of its kind."""
 
+    kind: int
+    place: int
     line: bytes
     sqlstate: str
     reason: str
@@ -44,6 +47,25 @@ async def prepare(connection: Any) -> None:
         await connection.execute(statement("changed_create", kind))
 
 
+def retired_text(journal_id: uuid.UUID, retired_at: datetime) -> str:
+    """Return why nothing may be stored from a retired journal, and what to do."""
+    return (
+        f"journal {journal_id} was retired at {retired_at:%Y-%m-%dT%H:%M:%SZ}: it was given up for lost, and another "
+        "journal has taken its place in this database. Keep this file, it may hold acknowledged readings that are not "
+        "in PostgreSQL, and see 'Fenced' in the runbook"
+    )
+
+
+async def make_partitions(connection: Any, batch: Batch) -> list[str]:
+    """Make the days that a batch needs; return those that were missing, as words for the log."""
+    made = []
+    for number, day in batch.days():
+        kind = KINDS[number].name
+        if await connection.fetchval(statement("make_partition"), kind, date.fromisoformat(day)):
+            made.append(f"{kind} {day}")
+    return made
+
+
 async def flush(connection: Any, batch: Batch, owner: Ownership, previous_seq: int) -> None:
     """Store a batch, all or nothing. Raises FencedError, and what PostgreSQL raises."""
     async with connection.transaction():
@@ -51,7 +73,7 @@ async def flush(connection: Any, batch: Batch, owner: Ownership, previous_seq: i
         for kind, part in zip(KINDS, batch.kinds, strict=True):
             if part.pieces:
                 stored = await database.copy_rows(connection, f"{kind.name}_history", kind.columns, part.pieces)
-                _check_count(stored, part)
+                _check_count(stored, part.received - part.duplicates)
             if part.changed:  # not with late readings alone
                 await _merge_changed(connection, kind, part.changed_rows())
         await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
@@ -61,68 +83,76 @@ async def flush(connection: Any, batch: Batch, owner: Ownership, previous_seq: i
 
 
 async def flush_apart(
-    connection: Any, batch: Batch, owner: Ownership, previous_seq: int, refused_max: int
-) -> list[Refused]:
+    connection: Any, batch: Batch, owner: Ownership, previous_seq: int, refused_max: int, parked: list[Refused]
+) -> None:
     """Store a batch of which PostgreSQL refused some line; park those lines in dead_letter in the same transaction.
 
-    Slower than `flush`: halves the lines until the bad ones stand alone. Returns the parked lines. Raises
-    TooManyRefusedError above `refused_max` of them, and what `flush` raises.
+    Slower than `flush`: halves the lines until the bad ones stand alone. They are appended to `parked`, which is whole
+    before the commit, so that it is known also when the answer to that is lost. Raises TooManyRefusedError above
+    `refused_max` of them, and what `flush` raises.
     """
-    parked: list[Refused] = []
     async with connection.transaction():
         await _move_checkpoint(connection, batch, owner, previous_seq)
+        await connection.execute(statement("constraints_immediate"))
         dead = []
         days = []
         for kind, part in zip(KINDS, batch.kinds, strict=True):
-            found = await _copy_apart(connection, kind, part.lines(), refused_max - len(parked))
+            found = await _store_apart(connection, kind, part.lines(), owner, refused_max - len(parked))
             if len(found) >= _ALL_REFUSED_MIN and len(found) == part.received - part.duplicates:
                 raise TooManyRefusedError(f"all {len(found)} {kind.name} lines refused; the last: {found[-1].reason}")
             parked += found
             dead.append(len(found))
             days.append(_days_without(part, [refused.line for refused in found]))
-            if not part.pieces:
-                continue
-            without = {refused.line for refused in found}
-            good = KindBatch()
-            good.note_newest([line for line in part.lines() if line not in without])
-            if good.changed:
-                await _merge_changed(connection, kind, good.changed_rows())
-            if found:
-                await connection.execute(
-                    statement("dead_letter_add"),
-                    owner.journal_id,
-                    kind.name,
-                    [refused.line.decode() for refused in found],
-                    [refused.sqlstate for refused in found],
-                    [refused.reason for refused in found],
-                )
         await _add_to_books(connection, batch, owner, dead)
         await _add_to_day_books(connection, owner, days)
         failpoints.reach("flush.before_commit")
     failpoints.reach("flush.after_commit")
-    return parked
 
 
-async def _copy_apart(connection: Any, kind: Kind, lines: list[bytes], refused_max: int) -> list[Refused]:
-    """Copy every line that PostgreSQL takes and return the others."""
+async def _store_apart(
+    connection: Any, kind: Kind, lines: list[bytes], owner: Ownership, refused_max: int
+) -> list[Refused]:
+    """Store every line that PostgreSQL takes, park the others and return them, all in the order of the lines.
+
+    That order counts: a parked line draws its id between those of its neighbours, and of a device's lines with equal
+    times the last one becomes its current state.
+    """
     refused: list[Refused] = []
-    todo = [lines] if lines else []
+    todo = [(0, len(lines))] if lines else []
     while todo:
-        some = todo.pop()
+        start, stop = todo.pop()
         try:
             async with connection.transaction():  # a savepoint
-                await database.copy_rows(connection, f"{kind.name}_history", kind.columns, [b"\n".join(some) + b"\n"])
+                await _store_piece(connection, kind, lines[start:stop])
         except database.PostgresError as error:
             if classify(error) is not Failure.REFUSED:
                 raise
-            if len(some) == 1:
-                refused.append(Refused(some[0], error.sqlstate or "", str(error)))
-                if len(refused) > refused_max:
-                    raise TooManyRefusedError(f"more than {refused_max} lines refused; the last: {error}") from error
-            else:
-                middle = len(some) // 2
-                todo += [some[middle:], some[:middle]]  # the first half next: rows keep their order
+            if stop - start > 1:
+                middle = (start + stop) // 2
+                todo += [(middle, stop), (start, middle)]  # the first half next
+                continue
+            refused.append(Refused(kind.number, start, lines[start], error.sqlstate or "", str(error)))
+            if len(refused) > refused_max:
+                raise TooManyRefusedError(f"more than {refused_max} lines refused; the last: {error}") from error
+            await _park(connection, kind, refused[-1], owner)
     return refused
+
+
+async def _store_piece(connection: Any, kind: Kind, lines: list[bytes]) -> None:
+    """Bring some lines into history and the newest of each device into its current state, both or neither."""
+    rows = b"\n".join(lines) + b"\n"
+    _check_count(await database.copy_rows(connection, f"{kind.name}_history", kind.columns, [rows]), len(lines))
+    piece = KindBatch()
+    piece.note_newest(lines)
+    await _merge_changed(connection, kind, piece.changed_rows())
+    await connection.execute(statement("changed_clear", kind))  # for the next piece
+
+
+async def _park(connection: Any, kind: Kind, refused: Refused, owner: Ownership) -> None:
+    original = refused.line.decode()
+    await connection.execute(
+        statement("dead_letter_add"), owner.journal_id, kind.name, original, refused.sqlstate, refused.reason
+    )
 
 
 async def _move_checkpoint(connection: Any, batch: Batch, owner: Ownership, previous_seq: int) -> None:
@@ -130,6 +160,9 @@ async def _move_checkpoint(connection: Any, batch: Batch, owner: Ownership, prev
         statement("checkpoint_move"), owner.journal_id, owner.epoch, previous_seq, batch.last_seq
     )
     if moved is None:
+        row = await connection.fetchrow(statement("checkpoint_read"), owner.journal_id)
+        if row is not None and row["retired_at"] is not None:
+            raise FencedError(retired_text(owner.journal_id, row["retired_at"]))
         raise FencedError(
             f"another writer owns journal {owner.journal_id} (the checkpoint is no longer at epoch {owner.epoch}, "
             f"frame {previous_seq}); is a second node running on this journal, or a copy of it?"
@@ -173,7 +206,6 @@ def _days_without(part: KindBatch, parked: list[bytes]) -> dict[bytes, int]:
     return {day: count for day, count in days.items() if count}
 
 
-def _check_count(stored: int, part: KindBatch) -> None:
-    expected = part.received - part.duplicates
+def _check_count(stored: int, expected: int) -> None:
     if stored != expected:
         raise AssertionError(f"PostgreSQL stored {stored} lines of {expected}; the flush is rolled back")

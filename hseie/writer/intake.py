@@ -36,6 +36,7 @@ from hseie.writer.batch import split_lines
 from hseie.writer.dedupe import DedupeWindow
 from hseie.writer.disk import FreeSpace, SyncTimes
 from hseie.writer.journal import Entry, Journal
+from hseie.writer.parked import Parked
 from hseie.writer.pending import Pending
 from hseie.writer.room import Limits, Room
 
@@ -186,9 +187,9 @@ class Intake:
         if len(self._waiters) > _WAITERS_MAX:
             del self._waiters[next(iter(self._waiters))]  # if it still waits, it gets the 202 of the journal in time
 
-    def committed(self, seq: int) -> None:
-        """Tell those who wait that everything up to frame `seq` is in PostgreSQL."""
+    def committed(self, seq: int, parked: Parked | None = None) -> None:
+        """Tell those who wait that everything up to frame `seq` is in PostgreSQL, and what was parked instead."""
         for peer, newest in list(self._waiters.items()):
-            heard = self.send(peer, encode(COMMITTED, self.boot, seq))
+            heard = self.send(peer, encode(COMMITTED, self.boot, seq, parked or {}))
             if newest <= seq or not heard:
                 del self._waiters[peer]

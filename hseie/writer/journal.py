@@ -203,6 +203,10 @@ class Journal:
         """Return the `meta` table."""
         return await self._in(self._write_thread, lambda: dict(self._writer.execute(sql("journal", "meta_read"))))
 
+    @property
+    def folder(self) -> Path:
+        return self._path.parent
+
     async def close(self) -> None:
         """Close both handles. A broken journal is left as it is, for the next process to recover."""
         if not self.broken:

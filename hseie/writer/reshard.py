@@ -7,8 +7,11 @@ earlier ones. The drained files stay for the dedupe window (the new writers look
 import asyncio
 from pathlib import Path
 
-from hseie import clock
+from hseie import clock, database
 from hseie.config import Config
+from hseie.errors import DatabaseUnavailableError
+from hseie.journal_file import journal_files
+from hseie.lost_journals import retire
 from hseie.process import Child
 from hseie.writer.committer import Committer
 from hseie.writer.journal import Journal
@@ -17,9 +20,7 @@ from hseie.writer.pending import Pending
 
 def stale_journals(folder: Path, shards: int) -> list[Path]:
     """Return the journals in `folder` that belong to another number of shards than `shards`."""
-    return sorted(
-        path for path in folder.glob("shard-*-of-*.sqlite") if not path.name.endswith(f"-of-{shards:04d}.sqlite")
-    )
+    return [path for path in journal_files(folder) if not path.name.endswith(f"-of-{shards:04d}.sqlite")]
 
 
 def is_expired(drained_at: str, now: float, window_s: float) -> bool:
@@ -28,6 +29,12 @@ def is_expired(drained_at: str, now: float, window_s: float) -> bool:
     The window may have been started anew just before the change, hence twice its length.
     """
     return bool(drained_at) and now - float(drained_at) > 2 * window_s
+
+
+def remove_journal(path: Path) -> None:
+    """Remove the files of a closed journal."""
+    for file in (path, *path.parent.glob(path.name + "-*")):
+        file.unlink()
 
 
 async def serve(child: Child, config: Config, postgres_url: str) -> None:
@@ -50,10 +57,25 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
             await running
             if child.stopping.is_set():
                 return
+            await _retire(journal, postgres_url)
             await journal.note("drained_at", str(clock.unix_s()))
             child.log.info("journal_drained", file=path.name, committed_seq=committer.committed_seq)
         await journal.close()
         if is_expired(drained_at, clock.unix_s(), config.ingest.dedupe_window_s):
-            for file in (path, *path.parent.glob(path.name + "-*")):
-                file.unlink()
+            remove_journal(path)
             child.log.info("journal_removed", file=path.name)
+
+
+async def _retire(journal: Journal, postgres_url: str) -> None:
+    """Say in PostgreSQL that this journal is no longer in use, so that nobody misses its file.
+
+    Raises DatabaseUnavailableError; the next start of this step finds nothing left to drain and comes here again.
+    """
+    try:
+        await database.with_connection(
+            postgres_url,
+            "hseie reshard",
+            lambda connection: retire(connection, [journal.identity.journal_id], "drained"),
+        )
+    except database.DATABASE_ERRORS as error:
+        raise DatabaseUnavailableError(f"a drained journal could not be retired: {error or 'no answer'}") from error

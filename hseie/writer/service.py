@@ -8,6 +8,7 @@ from typing import Any
 from hseie import failpoints
 from hseie.bus import Router, ipc_endpoint
 from hseie.config import Config
+from hseie.errors import LostJournalError
 from hseie.frames import decode, parse_frame, shard_of
 from hseie.process import Child
 from hseie.readings import KINDS
@@ -18,7 +19,7 @@ from hseie.writer.disk import FreeSpace
 from hseie.writer.intake import Intake
 from hseie.writer.journal import Journal, journal_path
 from hseie.writer.pending import Pending
-from hseie.writer.reshard import stale_journals
+from hseie.writer.reshard import remove_journal, stale_journals
 from hseie.writer.room import Limits
 
 _READ_BYTES = 1 << 20
@@ -28,10 +29,14 @@ _JOURNAL_SHARE_OF_WINDOW = 4  # a quarter of the journal may be frames that only
 
 
 async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> None:
-    """Be the writer of `shard` until told to stop. Raises JournalError and FencedError, which end the process."""
+    """Be the writer of `shard` until told to stop.
+
+    Raises JournalError, FencedError and LostJournalError, which end the process.
+    """
     failpoints.reach("writer.start")
     folder = config.data_dir / "journal"
-    journal = await Journal.open(journal_path(folder, shard, config.writer.shards), shard, config.writer.shards)
+    path = journal_path(folder, shard, config.writer.shards)
+    journal = await Journal.open(path, shard, config.writer.shards)
     if (await journal.facts()).get("drained_at"):
         await journal.note("drained_at", "")  # in use again, after another number of shards
     ingest = config.ingest
@@ -46,7 +51,9 @@ async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> 
 
     pending = Pending(journal, config.writer.pending_bytes_max)
     await pending.restart_after(journal.oldest_seq - 1)  # until the checkpoint tells more exactly
-    committer = Committer(journal, pending, config, postgres_url, child.log, lambda seq: intake.committed(seq))
+    committer = Committer(
+        journal, pending, config, postgres_url, child.log, lambda seq: intake.committed(seq, committer.parked)
+    )
     free_space = FreeSpace(folder, child.log)
     intake = Intake(journal, dedupe, pending, _limits(config), free_space, committer.arrived)
     router = Router(
@@ -57,13 +64,15 @@ async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> 
         **_report(shard, journal, dedupe, pending, committer, intake, router),
         **_disk_figures(intake, pending, free_space),
     }
-    child.log.info("writer_ready", shard=shard, last_seq=journal.last_seq, remembered=len(dedupe))
-    child.ready()
+    refused = False
     try:
         await _run(child, journal, dedupe, intake, committer, free_space)
+    except* LostJournalError:
+        refused = True
+        raise
     finally:
         router.close()
-        await journal.close()
+        await _close(journal, path, refused)
 
 
 def _limits(config: Config) -> Limits:
@@ -93,6 +102,11 @@ async def _run(
             tasks.create_task(_watch(child.log, journal, intake)),
             tasks.create_task(free_space.watch()),
         )
+        if "claimed_at" not in await journal.facts():
+            # PostgreSQL, if it is there, may refuse a new journal; no reading shall be acknowledged before that.
+            await committer.tried.wait()
+        child.log.info("writer_ready", shard=journal.identity.shard, last_seq=journal.last_seq, remembered=len(dedupe))
+        child.ready()
         await child.stopping.wait()
         # First nothing more comes in, then what came is flushed: the last group is acknowledged before that.
         intake.drain()
@@ -100,6 +114,18 @@ async def _run(
         committer.drain()
         for task in keeping:
             task.cancel()
+
+
+async def _close(journal: Journal, path: Path, refused: bool) -> None:
+    """Close the journal. One that holds nothing and is not PostgreSQL's either is removed.
+
+    It would lie in the way of the one that is brought back after a start that was `refused` for its sake.
+    """
+    empty = not journal.broken and journal.last_seq < journal.identity.first_seq
+    useless = empty and (refused or "owners" not in await journal.facts())  # noted before the first claim
+    await journal.close()
+    if useless:
+        remove_journal(path)
 
 
 async def _rebuild_window(dedupe: DedupeWindow, journal: Journal) -> None:

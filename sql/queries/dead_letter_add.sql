@@ -1,3 +1,3 @@
--- Park refused lines of journal $1, kind $2, each with its SQLSTATE and reason.
-INSERT INTO dead_letter (journal_id, kind, original, sqlstate, reason)
-SELECT $1::uuid, $2::text, refused.* FROM unnest($3::text[], $4::text[], $5::text[]) AS refused
+-- Park a refused line ($3) of journal $1 and kind $2 with its SQLSTATE and reason. Its id in history is drawn now, by the
+-- session that stores its neighbours: below what comes after it, above what came before.
+INSERT INTO dead_letter (journal_id, kind, original, sqlstate, reason) VALUES ($1, $2, $3, $4, $5)

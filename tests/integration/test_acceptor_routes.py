@@ -19,6 +19,7 @@ from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.routes import IngestRoutes, make_app
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config import load
+from hseie.frames import decode, parse_frame
 from hseie.openapi import ROUTES
 from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
 
@@ -157,6 +158,26 @@ async def test_waiting_for_the_commit(door: Door) -> None:
     door.writer.intake.committed(door.writer.journal.last_seq)
     status, answer, headers = await post
     assert (status, answer["mode"], headers["Preference-Applied"]) == (201, "direct", "wait=10")
+
+
+async def test_who_waits_hears_of_the_own_parked_readings_and_of_no_others(door: Door) -> None:
+    bodies = [GOOD, [{**GOOD, "meterId": "M1"}, {**GOOD, "meterId": "M2"}], {**GOOD, "meterId": "M3"}]
+    posts = [asyncio.ensure_future(door.post(body, Prefer="wait=10")) for body in bodies]
+    async with asyncio.timeout(10):
+        while door.writer.pending.waiting[0] < 4 or door.link.frames_in_flight:
+            await asyncio.sleep(0.01)
+    # Which of them share a frame is a matter of turns; the lines of each frame are looked up as the writer has them.
+    entries = await door.writer.journal.read(door.writer.journal.oldest_seq - 1, door.writer.journal.last_seq, 1 << 20)
+    parked: dict[int, dict[int, list[int]]] = {}
+    for seq, entry in enumerate(entries, start=door.writer.journal.oldest_seq):
+        rows = parse_frame(decode(entry.body)).parts[0].rows.splitlines()
+        parked[seq] = {0: [index for index, row in enumerate(rows) if row.startswith((b"M2", b"M3"))]}
+    door.writer.intake.committed(door.writer.journal.last_seq, parked)
+    (one, first, headers), (many, second, _), (other, third, _) = await asyncio.gather(*posts)
+    assert (one, first["mode"], first.get("deadLettered")) == (201, "direct", None)
+    assert (many, second["accepted"], second["mode"], second["deadLettered"]) == (202, 2, "queued", 1)
+    assert (other, third["mode"], third["deadLettered"]) == (202, "queued", 1)
+    assert headers["Preference-Applied"] == "wait=10"
 
 
 async def test_a_wait_that_is_not_met_is_an_honest_202(door: Door) -> None:

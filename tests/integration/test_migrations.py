@@ -44,6 +44,23 @@ async def test_applied_once(empty_url: str) -> None:
     assert await on(empty_url, migrations.check) == []
 
 
+async def test_an_upgrade_misses_no_journal_that_was_drained_long_ago(empty_url: str, tmp_path: Path) -> None:
+    everything = migrations.read_migrations()
+    [number] = [migration.number for migration in everything if "retired_journals" in migration.name]
+    for migration in everything[: number - 1]:
+        (tmp_path / migration.name).write_text(migration.text)
+    await on(empty_url, lambda connection: migrations.migrate(connection, tmp_path))
+    rows = ", ".join(
+        f"(gen_random_uuid(), 0, {shards}, 1, gen_random_uuid(), 1, 1, now() - interval '{days} days')"
+        for shards, days in ((2, 9), (3, 2), (3, 5), (4, 3))
+    )
+    insert = f"INSERT INTO shard_checkpoint VALUES {rows}"
+    await on(empty_url, lambda connection: connection.execute(insert))
+    await on(empty_url, migrations.migrate)
+    sql = "SELECT array_agg(shards || coalesce(retired_reason, '') ORDER BY shards) FROM shard_checkpoint"
+    assert await on(empty_url, lambda connection: connection.fetchval(sql)) == ["2drained", "3", "3", "4drained"]
+
+
 async def test_runners_at_the_same_time_share_the_work(empty_url: str) -> None:
     found = await asyncio.gather(*(on(empty_url, migrations.migrate) for _ in range(4)))
     assert sorted(len(applied) for applied in found) == [0, 0, 0, len(migrations.read_migrations())]

@@ -15,9 +15,10 @@ from hseie.errors import FencedError
 from hseie.frames import Frame, Part
 from hseie.readings import KINDS
 from hseie.writer.batch import Batch, split_lines
-from hseie.writer.committer import Committer, seconds_until_due
+from hseie.writer.committer import Committer
 from hseie.writer.flush import Ownership, flush, prepare
 from hseie.writer.journal import Entry, Journal
+from hseie.writer.pace import seconds_until_due
 from hseie.writer.pending import Pending
 
 DAY = "2026-11-20"

@@ -54,6 +54,16 @@ def test_a_batch(rejected: int, stored: bool, status: int) -> None:
     }
 
 
+def test_what_was_parked_is_never_called_stored() -> None:
+    one = Parsed(is_batch=False, accepted=1, device="METER_001", time="2026-02-09T12:00:00")
+    status, body = answer_one(METER, one, RECEIPT, duplicate=False, stored=False, parked=1)
+    answer = orjson.loads(body)
+    assert (status, answer["mode"], answer["deadLettered"]) == (202, "queued", 1)
+    status, body = answer_batch(Parsed(is_batch=True, accepted=9), [RECEIPT], 0, stored=False, parked=2)
+    answer = orjson.loads(body)
+    assert (status, answer["accepted"], answer["mode"], answer["deadLettered"]) == (202, 9, "queued", 2)
+
+
 def test_lists_of_errors_are_capped() -> None:
     errors = [ErrorItem("bad_type", "must be a number", "/voltage", index) for index in range(150)]
     parsed = Parsed(is_batch=True, rejected=150, errors=errors)

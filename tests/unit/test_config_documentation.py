@@ -23,6 +23,7 @@ CHOICES = {
     "log.level": "debug",
     "log.format": "json",
     "ingest.ack": "commit",
+    "writer.lost_journal": "replace",
     "postgres.migrate": "never",
 }
 # Keys for which those would be out of range, or in conflict with the default of another.

@@ -8,8 +8,10 @@ from hseie.errors import DatabaseUnavailableError, FencedError
 from hseie.readings import METER
 
 
-def _error(sqlstate: str, constraint: str | None = None) -> asyncpg.PostgresError:
+def _error(sqlstate: str, table: str | None = None, constraint: str | None = None) -> asyncpg.PostgresError:
     fields = {"C": sqlstate, "M": "eine Meldung in irgendeiner Sprache"}
+    if table:
+        fields["t"] = table
     if constraint:
         fields["n"] = constraint
     return asyncpg.PostgresError.new(fields)
@@ -18,8 +20,10 @@ def _error(sqlstate: str, constraint: str | None = None) -> asyncpg.PostgresErro
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
-        (_error("23514"), Failure.NO_PARTITION),  # names no constraint, in whatever language
-        (_error("23514", "kwh_is_positive"), Failure.REFUSED),
+        (_error("23514", "meter_history"), Failure.NO_PARTITION),  # names no constraint, in whatever language
+        (_error("23514", "meter_history", "kwh_is_positive"), Failure.REFUSED),
+        (_error("23514"), Failure.REFUSED),  # raised by a trigger
+        (_error("P0001"), Failure.REFUSED),
         (_error("22003"), Failure.REFUSED),
         (_error("40P01"), Failure.RETRY),
         (_error("55P03"), Failure.RETRY),

@@ -25,13 +25,13 @@ FLOORS = (
     "__init__ answers clock config config_sources durable errors failpoints frames logs openapi openapi_schemas "
     "problems readings resources retry_after tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
-    "bus control database journal_file books balance migrations audit web process embedded.",
+    "bus control database journal_file books balance migrations audit dead_letters lost_journals web process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
     "topology node",
     # The command line.
-    "cli commands demo journal_command status __main__",
+    "cli cli_dead_letter commands demo journal_command retire status __main__",
 )
 IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3", "subprocess", "uvloop", "zmq"}
 

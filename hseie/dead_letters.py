@@ -1,0 +1,118 @@
+"""Dead letters: readings that PostgreSQL refused. Read them, store them after all, or give them up.
+
+A dead letter has the id that its row would have had in history, so that a retry puts it where it belongs among its
+device's readings. Whatever is done here keeps flushes out for its short transaction and moves the books with the rows.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from hseie import database
+from hseie.database import Failure, classify, statement
+from hseie.readings import KIND_BY_NAME, Kind
+
+_ATTEMPTS = 5  # at a lock that somebody holds; each waits for the session's lock_timeout
+_PAUSE_S = 0.2
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One refused reading: `original` is its line of COPY text, `reading_id` its id in history to be."""
+
+    id: int
+    journal_id: str
+    kind: str
+    original: str
+    sqlstate: str
+    reason: str
+    created_at: datetime
+    reading_id: int
+
+    @property
+    def reading(self) -> dict[str, Any] | None:
+        """The reading as it goes on the wire; None where the original is no line of its kind."""
+        kind = KIND_BY_NAME.get(self.kind)
+        texts = self.original.split("\t")
+        if kind is None or len(texts) != len(kind.columns) or "\n" in self.original:
+            return None
+        try:
+            values = [float(text) for text in texts[2:]]
+            date.fromisoformat(texts[1][:10])
+        except ValueError:
+            return None
+        return dict(zip(kind.wire_fields, (texts[0], f"{texts[1]}Z", *values), strict=True))
+
+    @property
+    def device(self) -> str:
+        return self.original.partition("\t")[0]
+
+    @property
+    def timestamp(self) -> str:
+        """The reading's time, RFC 3339; empty where the original has none."""
+        reading = self.reading
+        return str(reading["timestamp"]) if reading else ""
+
+
+async def find(connection: Any, kind: str | None, sqlstate: str | None, limit: int | None) -> list[DeadLetter]:
+    """Return the dead letters, newest first; None means any, and all."""
+    return [DeadLetter(**row) for row in await connection.fetch(statement("dead_letter_list"), kind, sqlstate, limit)]
+
+
+async def read(connection: Any, dead_letter_id: int) -> DeadLetter | None:
+    row = await connection.fetchrow(statement("dead_letter_read"), dead_letter_id)
+    return None if row is None else DeadLetter(**row)
+
+
+async def retry(connection: Any, dead_letter_id: int) -> str:
+    """Store a dead letter; return an empty text, or why it stays one. Raises what a lost connection raises.
+
+    Waits for flushes as long as the session's lock_timeout, some times over.
+    """
+    letter = await read(connection, dead_letter_id)
+    if letter is None:
+        return "there is no such dead letter"
+    if letter.reading is None:
+        return f"its original is not a line of kind {letter.kind}; it can only be dropped"
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return await _store(connection, letter, KIND_BY_NAME[letter.kind])
+        except database.PostgresError as error:
+            failure = classify(error)
+            if failure is Failure.UNAVAILABLE:
+                raise
+            if failure is not Failure.RETRY:
+                await connection.execute(statement("dead_letter_refused"), letter.id, error.sqlstate or "", str(error))
+                return str(error)
+            if attempt == _ATTEMPTS:
+                return f"{error}; try again later"
+        await asyncio.sleep(_PAUSE_S)
+    raise AssertionError("the last attempt returns")
+
+
+async def _store(connection: Any, letter: DeadLetter, kind: Kind) -> str:
+    device, time = letter.original.split("\t")[:2]
+    # Before the transaction: making a partition may wait, and flushes with it.
+    day = date.fromisoformat(time[:10])
+    await connection.fetchval(statement("make_partition"), kind.name, day)
+    async with connection.transaction():
+        await connection.execute(statement("checkpoint_lock"))
+        if await connection.fetchval(statement("dead_letter_take"), letter.id) is None:
+            return "somebody else has taken it meanwhile"
+        row = f"{letter.reading_id}\t{letter.original}\n".encode()
+        stored = await database.copy_rows(connection, f"{kind.name}_history", ("id", *kind.columns), [row])
+        if stored != 1:
+            raise AssertionError(f"PostgreSQL stored {stored} rows of 1; the retry is rolled back")
+        await connection.execute(statement("dead_letter_current", kind), device, letter.reading_id)
+        await connection.execute(statement("dead_letter_books"), UUID(letter.journal_id), kind.name, day)
+    return ""
+
+
+async def drop(connection: Any, dead_letter_ids: Sequence[int]) -> int:
+    """Delete dead letters for good; return how many there were. The books go on counting them as dead-lettered."""
+    async with connection.transaction():
+        await connection.execute(statement("checkpoint_lock"))
+        return int(await connection.fetchval(statement("dead_letter_drop"), list(dead_letter_ids)))

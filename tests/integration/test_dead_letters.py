@@ -1,0 +1,217 @@
+"""Dead letters stored after all or given up: in their place, under running flushes, and with books that balance."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hseie import database, dead_letters
+from hseie.audit import audit
+from tests.integration.test_writer_commit import DAY, Shard, meter, query
+
+RULE = "ALTER TABLE meter_history ADD CONSTRAINT mine CHECK (kwh_consumed_ac <> 13)"
+RULE_AWAY = "ALTER TABLE meter_history DROP CONSTRAINT mine"
+VEHICLE = f"V\t{DAY}T12:00:01\t50.00\t1.0000\t20.00\n"
+
+
+@pytest.fixture
+async def shard(tmp_path: Path, database_url: str) -> AsyncIterator[Shard]:
+    shard = await Shard(tmp_path / "journal.sqlite", database_url).open()
+    yield shard
+    await shard.journal.close()
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[Any]:
+    connection = await database.connect(database_url, "tests", 5, {"lock_timeout": "5000"})
+    yield connection
+    await database.close(connection)
+
+
+async def park(shard: Shard, *lines: str, kind: int = 0) -> list[int]:
+    """Let these lines be refused; the ids of their dead letters in order."""
+    before = {row[0] for row in await query(shard.url, "SELECT id FROM dead_letter")}
+    await shard.until_committed(await shard.receive(*lines, kind=kind))
+    return sorted({row[0] for row in await query(shard.url, "SELECT id FROM dead_letter")} - before)
+
+
+async def expect_balance(connection: Any, dead: int, stored: int) -> None:
+    found = await audit(connection, None)
+    assert found.differences == []
+    meters = found.kinds["meter"]
+    assert (meters.tables.dead_letters, meters.tables.history) == (dead, stored)
+
+
+async def state(url: str) -> list[Any]:
+    return await query(url, "SELECT meter_id, timestamp::time(0)::text, kwh_consumed_ac::float FROM meter_current")
+
+
+async def effective(url: str) -> list[Any]:
+    """The newest row per device and timestamp, as every analytic takes it."""
+    sql = "SELECT DISTINCT ON (meter_id, timestamp) kwh_consumed_ac::float FROM meter_history"
+    return [kwh for (kwh,) in await query(url, f"{sql} ORDER BY meter_id, timestamp, id DESC")]
+
+
+async def test_a_retry_does_not_undo_the_correction_that_came_later(shard: Shard, connection: Any) -> None:
+    await query(shard.url, RULE)
+    async with shard.running():
+        [dead] = await park(shard, meter("A", 5, 13))
+        await shard.until_committed(await shard.receive(meter("A", 5, 14)))
+        await query(shard.url, RULE_AWAY)
+        assert await dead_letters.retry(connection, dead) == ""
+    assert await effective(shard.url) == [14.0]
+    assert await state(shard.url) == [("A", "12:00:05", 14.0)]
+    await expect_balance(connection, dead=0, stored=2)
+
+
+async def test_a_retry_is_itself_the_correction_of_what_came_before(shard: Shard, connection: Any) -> None:
+    await query(shard.url, RULE)
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 5, 12)))
+        [dead] = await park(shard, meter("A", 5, 13))
+        await query(shard.url, RULE_AWAY)
+        assert await dead_letters.retry(connection, dead) == ""
+    assert await effective(shard.url) == [13.0]
+    assert await state(shard.url) == [("A", "12:00:05", 13.0)]
+    await expect_balance(connection, dead=0, stored=2)
+
+
+async def test_a_retry_leaves_a_newer_state_and_makes_a_missing_one(shard: Shard, connection: Any) -> None:
+    await query(shard.url, RULE)
+    async with shard.running():
+        older, alone = await park(shard, meter("A", 5, 13), meter("B", 7, 13))
+        await shard.until_committed(await shard.receive(meter("A", 9, 14)))
+        await query(shard.url, RULE_AWAY)
+        assert await dead_letters.retry(connection, older) == ""
+        assert await dead_letters.retry(connection, alone) == ""
+    assert sorted(await state(shard.url)) == [("A", "12:00:09", 14.0), ("B", "12:00:07", 13.0)]
+    await expect_balance(connection, dead=0, stored=3)
+
+
+async def test_dead_letters_of_one_timestamp_keep_their_order_however_they_are_retried(
+    shard: Shard, connection: Any
+) -> None:
+    await query(shard.url, RULE.replace("<> 13", "< 13"))
+    async with shard.running():
+        first, second, third = await park(shard, meter("A", 5, 13), meter("A", 5, 15), meter("A", 5, 14))
+        await query(shard.url, RULE_AWAY)
+        for dead in (third, first, second):
+            assert await dead_letters.retry(connection, dead) == ""
+            assert (await state(shard.url))[0][2] == 14.0
+    assert await effective(shard.url) == [14.0]
+    await expect_balance(connection, dead=0, stored=3)
+
+
+async def test_what_is_refused_again_stays_with_the_new_reason(shard: Shard, connection: Any) -> None:
+    await query(shard.url, RULE)
+    async with shard.running():
+        [dead] = await park(shard, meter("A", 5, 13))
+        await query(shard.url, RULE_AWAY)
+        await query(shard.url, "ALTER TABLE meter_current ADD CONSTRAINT other CHECK (kwh_consumed_ac < 13)")
+        assert "other" in await dead_letters.retry(connection, dead)
+        letter = await dead_letters.read(connection, dead)
+        assert letter is not None
+        assert "other" in letter.reason
+        await expect_balance(connection, dead=1, stored=0)
+    assert "no such dead letter" in await dead_letters.retry(connection, dead + 1)
+
+
+async def test_the_day_of_a_retry_is_made_when_it_is_missing(shard: Shard, connection: Any) -> None:
+    await query(shard.url, RULE)
+    async with shard.running():
+        [dead] = await park(shard, meter("A", 5, 13))
+        await query(shard.url, "DROP TABLE meter_history_2026_11_20")
+        await query(shard.url, RULE_AWAY)
+        assert await dead_letters.retry(connection, dead) == ""
+    await expect_balance(connection, dead=0, stored=1)
+
+
+async def test_a_line_that_is_none_can_only_be_dropped(shard: Shard, connection: Any) -> None:
+    await query(shard.url, RULE)
+    async with shard.running():
+        dead = await park(shard, meter("A", 5, 13), meter("A", 6, 13))
+    await query(shard.url, "UPDATE dead_letter SET original = 'x' WHERE id = $1", dead[0])
+    assert "can only be dropped" in await dead_letters.retry(connection, dead[0])
+    assert [letter.reading for letter in await dead_letters.find(connection, None, None, None)] == [
+        {"meterId": "A", "timestamp": f"{DAY}T12:00:06Z", "kwhConsumedAc": 13.0, "voltage": 230.0},
+        None,
+    ]
+    assert await dead_letters.drop(connection, [dead[0], 999]) == 1
+    await expect_balance(connection, dead=1, stored=0)
+    assert await query(shard.url, "SELECT dead_lettered, dropped FROM shard_book WHERE kind = 'meter'") == [(2, 1)]
+
+
+async def test_of_two_operators_one_stores(shard: Shard, database_url: str, connection: Any) -> None:
+    await query(shard.url, RULE)
+    async with shard.running():
+        [dead] = await park(shard, meter("A", 5, 13))
+    await query(shard.url, RULE_AWAY)
+    other = await database.connect(database_url, "tests", 5)
+    found = await asyncio.gather(*(dead_letters.retry(each, dead) for each in (connection, other)))
+    await database.close(other)
+    assert sorted(found)[0] == ""
+    assert sorted(found)[1] in ("somebody else has taken it meanwhile", "there is no such dead letter")
+    await expect_balance(connection, dead=0, stored=1)
+
+
+async def test_retries_and_flushes_of_the_same_devices_serialise(shard: Shard, connection: Any) -> None:
+    """Corrections of the same timestamps arrive while their dead letters are retried; the later one always wins."""
+    await query(shard.url, RULE)
+    devices = [f"M{number}" for number in range(15)]
+    async with shard.running():
+        dead = await park(shard, *[meter(device, 5, 13) for device in devices], meter("good", 1))
+        await query(shard.url, RULE_AWAY)
+
+        async def correct() -> None:
+            for number, device in enumerate(devices):
+                await shard.until_committed(await shard.receive(meter(device, 5, 100 + number)))
+
+        async def bring_in() -> None:
+            for one in dead:
+                assert await dead_letters.retry(connection, one) == ""
+
+        await asyncio.gather(correct(), bring_in())
+    assert sorted(await effective(shard.url))[1:] == [100.0 + number for number in range(15)]
+    await expect_balance(connection, dead=0, stored=31)
+
+
+async def test_a_retry_waits_for_the_flush_of_another_shard(shard: Shard, connection: Any) -> None:
+    """The number of shards may have changed since: the device's newer readings come from another journal."""
+    await query(shard.url, RULE)
+    async with shard.running():
+        [dead] = await park(shard, meter("A", 5, 13))
+    await query(shard.url, RULE_AWAY)
+    await query(
+        shard.url,
+        "INSERT INTO shard_checkpoint (journal_id, shard, shards, epoch, owner, first_seq, last_seq) "
+        "VALUES (gen_random_uuid(), 0, 2, 1, gen_random_uuid(), 1, 1)",
+    )
+    flushing = await database.connect(shard.url, "tests", 5)
+    transaction = flushing.transaction()
+    await transaction.start()
+    await flushing.execute("UPDATE shard_checkpoint SET last_seq = 2 WHERE shards = 2")
+    retrying = asyncio.ensure_future(dead_letters.retry(connection, dead))
+    await asyncio.sleep(0.5)
+    assert not retrying.done()
+    columns = '("timestamp", meter_id, kwh_consumed_ac, voltage)'
+    for table in ("meter_history", "meter_current"):  # what that flush does: a correction of the same moment
+        await flushing.execute(f"INSERT INTO {table} {columns} VALUES ('{DAY}T12:00:05Z', 'A', 14, 230)")
+    await transaction.commit()
+    assert await retrying == ""
+    assert await state(shard.url) == [("A", "12:00:05", 14.0)]
+    await database.close(flushing)
+
+
+async def test_finding_them(shard: Shard, connection: Any) -> None:
+    await query(shard.url, RULE)
+    await query(shard.url, "ALTER TABLE vehicle_history ADD CHECK (soc < 50)")
+    async with shard.running():
+        meters = await park(shard, meter("A", 5, 13), meter("B", 5, 13))
+        [vehicle] = await park(shard, VEHICLE, kind=1)
+    assert [letter.id for letter in await dead_letters.find(connection, None, None, 2)] == [vehicle, meters[1]]
+    assert [letter.id for letter in await dead_letters.find(connection, "meter", None, None)] == meters[::-1]
+    assert [letter.id for letter in await dead_letters.find(connection, None, "22003", None)] == []
+    [letter] = await dead_letters.find(connection, "vehicle", "23514", None)
+    assert (letter.device, letter.timestamp) == ("V", f"{DAY}T12:00:01Z")

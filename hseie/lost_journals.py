@@ -62,10 +62,11 @@ def describe(lost: Sequence[LostJournal], folder: Path) -> str:
     """Return what there is to say about lost journals, for the operator who has to tell the two cases apart."""
     named = ", ".join(str(journal) for journal in lost[:_NAMED_MAX])
     more = f" and {len(lost) - _NAMED_MAX} more" if len(lost) > _NAMED_MAX else ""
+    is_or_are = "are" if len(lost) > 1 else "is"
     return (
-        f"this database was written by {named}{more}, which is not in {folder}: either another node works on this "
-        "database (give this one a database of its own), or the folder was moved or wiped (bring it back: it may hold "
-        "acknowledged readings that are not in PostgreSQL; if it is lost for good: `hseie journal retire`, or one "
+        f"this database was written by {named}{more}, which {is_or_are} not in {folder}: either another node works on "
+        "this database (give this one a database of its own), or the folder was moved or wiped (bring it back: it may "
+        "hold acknowledged readings that are not in PostgreSQL; if it is lost for good: `hseie journal retire`, or one "
         "start with HSEIE_WRITER__LOST_JOURNAL=replace)"
     )
 

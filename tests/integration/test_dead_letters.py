@@ -90,6 +90,18 @@ async def test_a_retry_leaves_a_newer_state_and_makes_a_missing_one(shard: Shard
     await expect_balance(connection, dead=0, stored=3)
 
 
+async def test_a_retry_leaves_a_state_that_is_newer_than_all_of_history(shard: Shard, connection: Any) -> None:
+    """As when the day of the newest reading has been archived."""
+    await query(shard.url, RULE)
+    async with shard.running():
+        [dead] = await park(shard, meter("A", 5, 13, day="2026-11-19"))
+        await shard.until_committed(await shard.receive(meter("A", 4, 14)))
+        await query(shard.url, "DROP TABLE meter_history_2026_11_20")
+        await query(shard.url, RULE_AWAY)
+        assert await dead_letters.retry(connection, dead) == ""
+    assert await state(shard.url) == [("A", "12:00:04", 14.0)]
+
+
 async def test_dead_letters_of_one_timestamp_keep_their_order_however_they_are_retried(
     shard: Shard, connection: Any
 ) -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +16,9 @@ import pytest
 import structlog
 
 from hseie import cli, database, lost_journals
+from hseie.config import Config, load
 from hseie.errors import FencedError, JournalError, LostJournalError
+from hseie.writer import reshard, service
 from hseie.writer.checkpoint import Checkpoint
 from hseie.writer.journal import Entry, Journal, journal_path
 from tests.integration.test_writer_commit import Shard, meter, query
@@ -157,6 +162,68 @@ async def test_files_that_are_just_being_made_have_no_id_yet(tmp_path: Path) -> 
     with pytest.raises(JournalError, match="shard-0002"):
         lost_journals.ids_in(tmp_path)
     assert lost_journals.ids_in(tmp_path / "none") == set()
+
+
+class Servant:
+    """What a role's `serve` needs of its process."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.name = "writer-0"
+        self.run_dir = run_dir
+        self.log = structlog.get_logger()
+        self.stopping = asyncio.Event()
+        self.readies = 0
+        self.stops_when_ready = True
+
+    def ready(self) -> None:
+        self.readies += 1
+        if self.stops_when_ready:
+            self.stopping.set()
+
+
+@pytest.fixture
+def servant() -> Iterator[Servant]:
+    folder = Path(tempfile.mkdtemp(prefix="hseie-"))  # pytest's own folders are too long for sockets
+    yield Servant(folder)
+    shutil.rmtree(folder)
+
+
+def configured(data: Path, **environ: str) -> Config:
+    return load(None, {f"HSEIE_{key}": value for key, value in environ.items()}, {"node.data": str(data)}).config
+
+
+async def test_a_writer_is_ready_only_after_its_new_journal_was_let_in(
+    tmp_path: Path, database_url: str, servant: Servant
+) -> None:
+    lost = await Claimant(tmp_path / "elsewhere", database_url).claim()
+    with pytest.raises(ExceptionGroup) as caught:
+        await asyncio.wait_for(service.serve(servant, configured(tmp_path), database_url, 0), 30)  # type: ignore[arg-type]
+    assert caught.group_contains(LostJournalError, match=str(lost))
+    assert servant.readies == 0
+    assert list((tmp_path / "journal").iterdir()) == []  # nothing lies in the way of what is to be brought back
+    await retire(database_url, lost)
+    await asyncio.wait_for(service.serve(servant, configured(tmp_path), database_url, 0), 30)  # type: ignore[arg-type]
+    assert servant.readies == 1
+    assert len(lost_journals.ids_in(tmp_path / "journal")) == 1
+
+
+async def test_a_new_writer_is_ready_without_postgresql_too(tmp_path: Path, servant: Servant) -> None:
+    nobody = "postgresql://nobody@127.0.0.1:1/none"
+    await asyncio.wait_for(service.serve(servant, configured(tmp_path), nobody, 0), 30)  # type: ignore[arg-type]
+    assert servant.readies == 1
+
+
+async def test_a_journal_that_was_drained_and_removed_is_not_missed(
+    tmp_path: Path, database_url: str, servant: Servant
+) -> None:
+    drained = await Claimant(tmp_path / "journal", database_url, 0, 3).claim()
+    config = configured(tmp_path, INGEST__DEDUPE_WINDOW_S="0")
+    servant.stops_when_ready = False
+    await reshard.serve(servant, config, database_url)  # type: ignore[arg-type]
+    assert await retired(database_url) == [(drained, "drained")]
+    await reshard.serve(servant, config, database_url)  # type: ignore[arg-type]
+    assert list((tmp_path / "journal").iterdir()) == []
+    assert await Claimant(tmp_path / "journal", database_url, 0, 2).claim()
 
 
 async def test_looking_at_the_ids_does_not_let_go_of_an_open_journal(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from hseie.acceptor.collector import WriterLink
+from hseie.acceptor.collector import Refusal, WriterLink
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.routes import IngestRoutes, make_app
 from hseie.bus import Dealer, ipc_endpoint
@@ -215,6 +215,19 @@ async def test_too_many_requests_in_flight(run_dir: Path) -> None:
     door.writer.intake.committed(door.writer.journal.last_seq)
     assert [answer[0] for answer in await asyncio.gather(*waiting)] == [201, 201, 201]
     await door.close()
+
+
+async def test_a_refusal_tells_when_there_may_be_room(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both ways: the writer's word about a frame, and the link's own about a request.
+    monkeypatch.setattr(door.writer.intake, "_reason_to_refuse", lambda boot: "journal_full")
+    monkeypatch.setattr(door.writer.intake, "_seconds_to_room", lambda reason: 20.0)
+    status, answer, headers = await door.post(GOOD)
+    assert (status, answer["code"]) == (503, "journal_full")
+    assert 20 <= int(headers["Retry-After"]) <= 31
+    monkeypatch.setattr(door.link, "add", lambda kind, rows, wait: Refusal("overloaded", 10.0))
+    status, answer, headers = await door.post(GOOD)
+    assert (status, answer["code"]) == (503, "overloaded")
+    assert 10 <= int(headers["Retry-After"]) <= 16
 
 
 async def test_a_lost_writer_is_503(door: Door) -> None:

@@ -6,12 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
+from hseie.config import load
 from hseie.frames import Frame, Part, shard_of
 from hseie.writer import service
 from hseie.writer.dedupe import DedupeWindow
 from hseie.writer.journal import Entry, Journal, journal_path
 from hseie.writer.reshard import is_expired, stale_journals
+from hseie.writer.room import Limits
+from tests.integration.shard_entrance import Writer
 
 
 def line(device: str, second: int) -> bytes:
@@ -92,3 +97,57 @@ def test_a_drained_journal_stays_for_twice_the_window() -> None:
     assert not is_expired("", now=1e9, window_s=60)
     assert not is_expired("1000.0", now=1100.0, window_s=60)
     assert is_expired("1000.0", now=1121.0, window_s=60)
+
+
+async def test_what_was_pruned_is_given_back_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_PRUNE_EVERY_S", 0.01)
+    monkeypatch.setattr("hseie.writer.journal_file._FREE_PAGES_KEPT", 0)
+    journal = await Journal.open(journal_path(tmp_path, 0, 1), 0, 1)
+    for number in range(20):
+        await append(journal, *[line(f"M{number}-{index}", 1) for index in range(1000)])
+    pages = journal._writer.execute("PRAGMA page_count").fetchone()[0]
+    dedupe, committer = SimpleNamespace(first_seq=None), SimpleNamespace(committed_seq=journal.last_seq)
+    pruning = asyncio.ensure_future(service._prune(journal, dedupe, committer))
+    async with asyncio.timeout(20):
+        while journal._writer.execute("PRAGMA page_count").fetchone()[0] > pages // 10:
+            await asyncio.sleep(0.01)
+    pruning.cancel()
+    await journal.close()
+
+
+async def test_how_fast_the_journal_drains_is_measured_and_its_state_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_WATCH_EVERY_S", 0.01)
+    writer = await Writer(tmp_path, disk_free_bytes_min=1000).start()
+    journal, intake = writer.journal, writer.intake
+    for second in range(50):
+        await append(journal, line("A", second))
+    with capture_logs() as logs:
+        watching = asyncio.ensure_future(service._watch(structlog.get_logger(), journal, intake))
+        await asyncio.sleep(0.05)
+        assert intake.draining_rate.per_s == 0
+        await journal.prune(journal.last_seq)
+        writer.free_space.bytes = 10
+        async with asyncio.timeout(10):
+            while not intake.draining_rate.per_s or not logs:
+                await asyncio.sleep(0.01)
+        writer.free_space.bytes = 5000
+        async with asyncio.timeout(10):
+            while len(logs) < 2:
+                await asyncio.sleep(0.01)
+    watching.cancel()
+    told = [(entry["event"], entry["log_level"], entry.get("state", "")) for entry in logs]
+    assert told == [("journal_limited", "warning", "disk_full"), ("journal_well", "info", "")]
+    await writer.stop()
+
+
+def test_each_limit_comes_from_its_key() -> None:
+    settings = {
+        "writer.journal_bytes_max": 99_000_000,
+        "writer.journal_low_water_pct": 70,
+        "writer.disk_free_bytes_min": 1234,
+        "writer.gathering_bytes_max": 55_000_000,
+        "ingest.ack_timeout_ms": 1500,
+    }
+    assert service._limits(load(overrides=settings).config) == Limits(99_000_000, 70, 1234, 55_000_000, 1.5)

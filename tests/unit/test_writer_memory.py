@@ -166,11 +166,11 @@ def test_a_batch_leaves_out_re_sends_and_counts_them() -> None:
     assert batch.days() == [(0, "2026-01-01"), (0, "2026-01-02")]
 
 
-@given(st.lists(st.tuples(st.lists(st.tuples(devices, times, st.booleans()), min_size=1, max_size=6)), max_size=6))
+@given(st.lists(st.lists(st.tuples(devices, times, st.booleans()), min_size=1, max_size=6), max_size=6))
 def test_the_days_of_a_batch_are_those_of_its_lines_without_re_sends(frames: list) -> None:
     batch = Batch()
     expected: dict[bytes, int] = {}
-    for seq, (frame,) in enumerate(frames):
+    for seq, frame in enumerate(frames):
         lines = [_line(device, time, 1) for device, time, _ in frame]
         rows = b"".join(line + b"\n" for line in lines)
         marked = [index for index, (_, _, is_again) in enumerate(frame) if is_again]

@@ -166,6 +166,22 @@ def test_a_batch_leaves_out_re_sends_and_counts_them() -> None:
     assert batch.days() == [(0, "2026-01-01"), (0, "2026-01-02")]
 
 
+@given(st.lists(st.lists(st.tuples(devices, times, st.booleans()), min_size=1, max_size=6), max_size=6))
+def test_the_days_of_a_batch_are_those_of_its_lines_without_re_sends(frames: list) -> None:
+    batch = Batch()
+    expected: dict[bytes, int] = {}
+    for seq, frame in enumerate(frames):
+        lines = [_line(device, time, 1) for device, time, _ in frame]
+        rows = b"".join(line + b"\n" for line in lines)
+        marked = [index for index, (_, _, is_again) in enumerate(frame) if is_again]
+        batch.add(seq, [(Part(0, len(lines), rows), lines)], {0: marked} if marked else {})
+        for _, time, is_again in frame:
+            if not is_again:
+                expected[time[:10]] = expected.get(time[:10], 0) + 1
+    assert batch.kinds[0].days == expected
+    assert batch.days() == [(0, day.decode()) for day in sorted(expected)]
+
+
 def test_a_frame_of_re_sends_only_moves_the_sequence() -> None:
     batch = Batch()
     rows = b"B\t2026-01-02T00:00:00\t1\n"

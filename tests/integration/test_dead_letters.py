@@ -9,6 +9,7 @@ import pytest
 
 from hseie import database, dead_letters
 from hseie.audit import audit
+from hseie.books import Journals
 from tests.integration.test_writer_commit import DAY, Shard, meter, query
 
 RULE = "ALTER TABLE meter_history ADD CONSTRAINT mine CHECK (kwh_consumed_ac <> 13)"
@@ -38,7 +39,7 @@ async def park(shard: Shard, *lines: str, kind: int = 0) -> list[int]:
 
 
 async def expect_balance(connection: Any, dead: int, stored: int) -> None:
-    found = await audit(connection, None)
+    found = await audit(connection, lambda _: Journals())
     assert found.differences == []
     meters = found.kinds["meter"]
     assert (meters.tables.dead_letters, meters.tables.history) == (dead, stored)

@@ -75,6 +75,7 @@ RETRY_AFTER_S = 1
 class ProblemAnswer:
     """An error answer, ready to send."""
 
+    code: str
     status: int
     headers: dict[str, str]
     body: bytes
@@ -105,4 +106,4 @@ def problem_answer(
     headers = {"Content-Type": CONTENT_TYPE}
     if problem.retryable:
         headers["Retry-After"] = str(retry_after_s)
-    return ProblemAnswer(problem.status, headers, orjson.dumps(document))
+    return ProblemAnswer(code, problem.status, headers, orjson.dumps(document))

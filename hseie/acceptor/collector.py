@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hseie import failpoints
+from hseie import failpoints, histogram
 from hseie.errors import FrameError
 from hseie.frames import (
     ACKED,
@@ -26,6 +26,7 @@ from hseie.frames import (
     encode,
     parse_acks,
 )
+from hseie.histogram import Histogram
 from hseie.readings import KINDS
 
 _FRAME_BYTES_GOAL = 524_288  # a waiting frame of this size is closed and the next one begun
@@ -87,6 +88,8 @@ class WriterLink:
         self.boot: int | None = None  # the life of the writer that was last heard of
         self.heard_at = 0.0
         self.waiting_bytes = 0
+        self.frames_sent = 0
+        self.ack_seconds = Histogram(histogram.SECONDS)  # from the sending of a frame to its acknowledgement
         self._shard = shard
         self._in_flight_max = frames_in_flight_max
         self._waiting_bytes_max = waiting_bytes_max
@@ -147,6 +150,7 @@ class WriterLink:
             if self.send(body):
                 failpoints.reach("acceptor.frame_sent")
                 self._in_flight[frame.number] = frame
+                self.frames_sent += 1
             else:
                 frame.settle("writer_unavailable")
 
@@ -174,6 +178,7 @@ class WriterLink:
     def _acked(self, number: int, receipt: Receipt) -> None:
         frame = self._in_flight.pop(number, None)
         if frame is not None:
+            self.ack_seconds.observe(time.monotonic() - frame.sent_at)
             frame.settle(receipt)
             if frame.committed is not None:
                 self._to_commit.append((receipt.seq, frame))

@@ -7,7 +7,7 @@ connect again and ask the checkpoint what became of it, park single lines, or en
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import date
 from typing import Any, TypeVar
 
@@ -17,11 +17,12 @@ from hseie.database import DATABASE_ERRORS, Failure, classify, statement
 from hseie.readings import KINDS
 from hseie.writer.batch import Batch
 from hseie.writer.checkpoint import Checkpoint, Outcome
-from hseie.writer.flush import TooManyRefusedError, flush, flush_apart, prepare
+from hseie.writer.flush import Refused, TooManyRefusedError, flush, flush_apart, prepare
 from hseie.writer.journal import Journal
-from hseie.writer.pending import Pending
+from hseie.writer.pending import Pending, seconds_until_due
 from hseie.writer.refusals import RefusalBudget
 from hseie.writer.state import StateMap
+from hseie.writer.tally import Tally
 
 _BACKOFF_MIN_S = 0.1
 _BACKOFF_MAX_S = 2.0
@@ -29,17 +30,6 @@ _RETRIES_UNSAID = 5  # a lock may be waited for now and then
 _OPERATOR_PAUSE_S = 5.0  # between attempts that only an operator can make succeed
 
 T = TypeVar("T")
-
-
-def seconds_until_due(
-    now: float, last_flush: float, readings: int, urgent: bool, interval_s: float, readings_max: int
-) -> float | None:
-    """Return how long the next flush may wait; None when there is nothing to flush. Times are monotonic seconds."""
-    if not readings:
-        return None
-    if urgent or readings >= readings_max:
-        return 0.0
-    return max(0.0, last_flush + interval_s - now)
 
 
 class Committer:
@@ -60,8 +50,7 @@ class Committer:
     ) -> None:
         self.database = "away"
         self.active = [0 for _ in KINDS]
-        self.flushes = 0
-        self.dead_lettered = 0
+        self.tally = Tally()
         self._journal = journal
         self._pending = pending
         self._config = config
@@ -89,6 +78,15 @@ class Committer:
     @property
     def epoch(self) -> int:
         return self._checkpoint.owner.epoch if self._checkpoint.owner else 0
+
+    @property
+    def state_devices(self) -> int:
+        return len(self._state)
+
+    @property
+    def refused_lately(self) -> int:
+        """Lines parked in the last minute."""
+        return self._refusals.spent(time.monotonic())
 
     def arrived(self, urgent: bool) -> None:
         """Note that readings became pending; `urgent` when somebody waits for their commit."""
@@ -157,27 +155,28 @@ class Committer:
         self._last_flush = time.monotonic()
         self.active = [kind.received for kind in batch.kinds]
         move = (self._connection, batch, self._checkpoint.owner, self._checkpoint.seq)
+        parked: list[Refused] = []
         if self._apart:
             left = self._refusals.left(time.monotonic())
             parked = await self._within_time(self._connection, flush_apart(*move, left))
             self._refusals.spend(time.monotonic(), len(parked))
-            self.dead_lettered += len(parked)
             for refused in parked[:10]:
                 self._log.error("reading_refused", sqlstate=refused.sqlstate, reason=refused.reason, parked=len(parked))
         else:
             await self._within_time(self._connection, flush(*move))
-        self._finish(batch, whole=not self._apart)
+        self.tally.took(time.monotonic() - self._last_flush)
+        self._finish(batch, parked)
 
-    def _finish(self, batch: Batch, whole: bool) -> None:
+    def _finish(self, batch: Batch, parked: Sequence[Refused] = ()) -> None:
         if self.database != "ok":
             self._log.info("flushing_resumed", after=self.database, waiting=sum(self._pending.waiting))
             self.database = "ok"
-        if whole:
+        if not self._apart:
             self._state.learn(batch)
         self._drop_batch()
         self._backoff_s = _BACKOFF_MIN_S
         self._retries = 0
-        self.flushes += 1
+        self.tally.flushed(batch, parked)
         self._checkpoint.seq = batch.last_seq
         self._on_committed(batch.last_seq)
 
@@ -204,7 +203,7 @@ class Committer:
         if self._checkpoint.owner is not None:
             outcome = await self._checkpoint.ask(connection, self._batch.last_seq if self._batch else None)
             if outcome is Outcome.COMMITTED and self._batch is not None:
-                self._finish(self._batch, whole=not self._apart)
+                self._finish(self._batch)
             if outcome is not Outcome.CHANGED:
                 return
         self._drop_batch()
@@ -223,6 +222,7 @@ class Committer:
     async def _recover(self, error: BaseException) -> None:
         """Do what an error asks for before the batch is tried again."""
         failure = classify(error)
+        self.tally.failed("too_many_refused" if isinstance(error, TooManyRefusedError) else failure.value)
         if isinstance(error, TooManyRefusedError):
             await self._pause("refusing", error)
         elif failure is Failure.REFUSED and self._batch is not None and not self._apart:

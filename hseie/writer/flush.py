@@ -27,8 +27,9 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A line that PostgreSQL will not take, and why."""
+    """A line that PostgreSQL will not take, and why. `kind` is the number of its kind."""
 
+    kind: int
     line: bytes
     sqlstate: str
     reason: str
@@ -112,7 +113,7 @@ async def _copy_apart(connection: Any, kind: Kind, lines: list[bytes], refused_m
             if classify(error) is not Failure.REFUSED:
                 raise
             if len(some) == 1:
-                refused.append(Refused(some[0], error.sqlstate or "", str(error)))
+                refused.append(Refused(kind.number, some[0], error.sqlstate or "", str(error)))
                 if len(refused) > refused_max:
                     raise TooManyRefusedError(f"more than {refused_max} lines refused; the last: {error}") from error
             else:

@@ -63,7 +63,7 @@ class Intake:
         self.received = [0 for _ in KINDS]
         self.duplicates = [0 for _ in KINDS]
         self.frames = 0
-        self.frames_refused = 0
+        self.frames_refused: dict[str, int] = {}  # by reason
         self.send: Send = lambda peer, body: False  # the socket needs `on_message` first
         self._journal = journal
         self._dedupe = dedupe
@@ -96,7 +96,7 @@ class Intake:
         frame = parse_frame(message)
         reason = self._reason_to_refuse(frame.boot)
         if reason is not None:
-            self.frames_refused += 1
+            self.frames_refused[reason] = self.frames_refused.get(reason, 0) + 1
             self.send(peer, encode(REFUSED, self.boot, frame.number, reason))
             return
         self._dedupe.turn(self._next_seq, len(body), time.monotonic())

@@ -11,6 +11,7 @@ shard's later journals start above all its earlier ones and a receipt "shard-seq
 import asyncio
 import contextlib
 import sqlite3
+import time
 import uuid
 import zlib
 from collections.abc import Callable, Sequence
@@ -22,9 +23,10 @@ from typing import TypeVar
 import msgpack
 import orjson
 
-from hseie import clock, failpoints
+from hseie import clock, failpoints, histogram
 from hseie.durable import sync_folder
 from hseie.errors import JournalError
+from hseie.histogram import Histogram
 from hseie.resources import sql
 
 _COPY_BACK_BYTES = 8 << 20  # after this much was appended the WAL is copied into the file, in the background
@@ -80,6 +82,7 @@ class Journal:
         self.opened_last_seq = 0  # the newest frame found at opening
         self.last_seq = 0  # the newest frame that is durable
         self.bytes = 0  # of all frames in the journal, flushed or not
+        self.sync_seconds = Histogram(histogram.SECONDS)  # of each group's commit
         self.broken = False
 
     @classmethod
@@ -149,7 +152,9 @@ class Journal:
         self._writer.execute("BEGIN IMMEDIATE")
         self._writer.executemany(sql("journal", "frame_insert"), rows)
         failpoints.reach("journal.before_commit")
+        began = time.monotonic()
         self._writer.execute("COMMIT")  # with synchronous=FULL this returns after the WAL is synced
+        self.sync_seconds.observe(time.monotonic() - began)
         failpoints.reach("journal.after_commit")
         if self._wal_is_long:
             self._wal_is_long = False

@@ -15,6 +15,17 @@ _READ_BYTES_MAX = 4 << 20  # of the journal in one batch: about 70,000 readings
 _READINGS_PER_TURN = 2000  # prepared before the loop gets its turn again
 
 
+def seconds_until_due(
+    now: float, last_flush: float, readings: int, urgent: bool, interval_s: float, readings_max: int
+) -> float | None:
+    """Return how long the next flush may wait; None when there is nothing to flush. Times are monotonic seconds."""
+    if not readings:
+        return None
+    if urgent or readings >= readings_max:
+        return 0.0
+    return max(0.0, last_flush + interval_s - now)
+
+
 class Pending:
     """Hands out batches in the order of the journal. `waiting` counts readings not yet handed out, per kind number."""
 
@@ -31,6 +42,11 @@ class Pending:
     def readings(self) -> int:
         """Readings in memory, ready to be taken."""
         return self._batch.readings
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of them."""
+        return self._batch.bytes
 
     async def restart_after(self, seq: int) -> None:
         """Go on with the frame after `seq`, from the journal: after a start, or when PostgreSQL says so."""

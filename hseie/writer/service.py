@@ -49,7 +49,8 @@ async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> 
         ipc_endpoint(child.run_dir, child.name), intake.on_message, message_bytes_max=4 * ingest.frame_bytes_max
     )
     intake.send = router.send
-    child.report = lambda: _report(shard, journal, dedupe, pending, committer, intake, router)
+    limits = _limits(config)
+    child.report = lambda: _report(shard, journal, dedupe, pending, committer, intake, router, limits)
     child.log.info("writer_ready", shard=shard, last_seq=journal.last_seq, remembered=len(dedupe))
     child.ready()
     try:
@@ -115,6 +116,20 @@ async def _prune(journal: Journal, dedupe: DedupeWindow, committer: Committer) -
             await journal.prune(up_to)
 
 
+def _limits(config: Config) -> dict[str, int]:
+    """What a report's figures are to be compared with."""
+    return {
+        "journal_bytes": config.writer.journal_bytes_max,
+        "pending_bytes": config.writer.pending_bytes_max,
+        "state_devices": config.writer.state_devices_max,
+        "dead_letters": config.writer.dead_letters_max,
+        "dedupe_readings": config.ingest.dedupe_readings_max,
+        "dedupe_window_s": config.ingest.dedupe_window_s,
+        "flush_timeout_ms": config.postgres.flush_timeout_ms,
+        "lock_timeout_ms": config.postgres.lock_timeout_ms,
+    }
+
+
 def _report(
     shard: int,
     journal: Journal,
@@ -123,6 +138,7 @@ def _report(
     committer: Committer,
     intake: Intake,
     router: Router,
+    limits: dict[str, int],
 ) -> dict[str, Any]:
     """What a heartbeat tells of this writer."""
     return {
@@ -133,18 +149,27 @@ def _report(
         "committed_seq": committer.committed_seq,
         "epoch": committer.epoch,
         "database": committer.database,
-        "flushes": committer.flushes,
         "frames": intake.frames,
         "frames_refused": intake.frames_refused,
         "messages_refused": router.refused,
-        "dead_lettered": committer.dead_lettered,
+        "messages_unsent": router.unsent,
         "dedupe_readings": len(dedupe),
+        "journal_frames": journal.last_seq - journal.oldest_seq + 1,
+        "pending_bytes": pending.memory_bytes,
+        "behind": pending.behind,
+        "state_devices": committer.state_devices,
+        "refused_lately": committer.refused_lately,
+        "sync_seconds": journal.sync_seconds.report(),
+        "limits": limits,
+        **committer.tally.report(),
         "kinds": {
             kind.name: {
                 "waiting": pending.waiting[kind.number],
                 "active": committer.active[kind.number],
                 "received": intake.received[kind.number],
                 "duplicates": intake.duplicates[kind.number],
+                "stored": committer.tally.stored[kind.number],
+                "dead_lettered": committer.tally.dead_lettered[kind.number],
             }
             for kind in KINDS
         },

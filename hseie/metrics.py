@@ -69,10 +69,11 @@ ACCEPTOR = (
     ),
     counter("hseie_acceptor_frames_sent_total", "frames_sent", "Frames sent to writers."),
     gauge("hseie_acceptor_frames_in_flight", "frames_in_flight", "Frames sent and not acknowledged yet."),
+    gauge("hseie_acceptor_in_flight_bytes", "in_flight_bytes", "Bytes of these frames."),
     gauge(
         "hseie_acceptor_shard_frames_in_flight",
         "fullest_link.frames_in_flight",
-        "The same for the one shard that has most.",
+        "Frames sent and not acknowledged, to the one shard that has most.",
     ),
     gauge(
         "hseie_acceptor_shard_frames_in_flight_limit",

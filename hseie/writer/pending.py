@@ -44,8 +44,8 @@ class Pending:
         return self._batch.readings
 
     @property
-    def memory_bytes(self) -> int:
-        """Bytes of them."""
+    def held_bytes(self) -> int:
+        """Bytes of rows in memory; what is in the running flush not counted."""
         return self._batch.bytes
 
     async def restart_after(self, seq: int) -> None:

@@ -49,8 +49,8 @@ async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> 
         ipc_endpoint(child.run_dir, child.name), intake.on_message, message_bytes_max=4 * ingest.frame_bytes_max
     )
     intake.send = router.send
-    limits = _limits(config)
-    child.report = lambda: _report(shard, journal, dedupe, pending, committer, intake, router, limits)
+    bounds = _bounds(config)
+    child.report = lambda: _report(shard, journal, dedupe, pending, committer, intake, router, bounds)
     child.log.info("writer_ready", shard=shard, last_seq=journal.last_seq, remembered=len(dedupe))
     child.ready()
     try:
@@ -116,7 +116,7 @@ async def _prune(journal: Journal, dedupe: DedupeWindow, committer: Committer) -
             await journal.prune(up_to)
 
 
-def _limits(config: Config) -> dict[str, int]:
+def _bounds(config: Config) -> dict[str, int]:
     """What a report's figures are to be compared with."""
     return {
         "journal_bytes": config.writer.journal_bytes_max,
@@ -138,7 +138,7 @@ def _report(
     committer: Committer,
     intake: Intake,
     router: Router,
-    limits: dict[str, int],
+    bounds: dict[str, int],
 ) -> dict[str, Any]:
     """What a heartbeat tells of this writer."""
     return {
@@ -155,12 +155,12 @@ def _report(
         "messages_unsent": router.unsent,
         "dedupe_readings": len(dedupe),
         "journal_frames": journal.last_seq - journal.oldest_seq + 1,
-        "pending_bytes": pending.memory_bytes,
+        "pending_bytes": pending.held_bytes,
         "behind": pending.behind,
         "state_devices": committer.state_devices,
         "refused_lately": committer.refused_lately,
         "sync_seconds": journal.sync_seconds.report(),
-        "limits": limits,
+        "limits": bounds,
         **committer.tally.report(),
         "kinds": {
             kind.name: {

@@ -33,10 +33,9 @@ class Counts:
     problems: dict[str, int] = field(default_factory=dict)  # those of them that are problems, by code
     reading_errors: dict[str, int] = field(default_factory=dict)  # what was named in refused readings, by code
 
-    def answered(self, response: web.Response) -> None:
-        """Count an answer."""
-        self.answers[response.status] = self.answers.get(response.status, 0) + 1
-        if response.status >= 400 and (code := response.get(PROBLEM)):
+    def refused(self, response: web.Response) -> None:
+        """Count an answer that is a problem, by its code."""
+        if code := response.get(PROBLEM):
             self.problems[code] = self.problems.get(code, 0) + 1
 
 
@@ -76,7 +75,10 @@ class IngestRoutes:
                 response = await self._ingest(request, kind)
             except Exception as error:
                 response = answer_error(request, error)
-            counts.answered(response)
+            status = response.status
+            counts.answers[status] = counts.answers.get(status, 0) + 1
+            if status >= 400:
+                counts.refused(response)
             return response
 
         return ingest

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from prometheus_client import parser
 
 from hseie.embedded.server import EmbeddedPostgres
@@ -91,8 +92,12 @@ def leads_to(declared: str, leaf: tuple[str, ...]) -> bool:
     return len(parts) == len(leaf) and all(part == name or part.startswith("{") for part, name in pairs)
 
 
-def test_counters_move_by_exactly_what_was_sent(stage: Stage, new_database: Callable[[], str]) -> None:
-    node = stage.node(DATABASE_URL=new_database()).start()
+@pytest.fixture(scope="module")
+def node(module_stage: Stage, new_database: Callable[[], str]) -> Node:
+    return module_stage.node(DATABASE_URL=new_database()).start()
+
+
+def test_counters_move_by_exactly_what_was_sent(node: Node) -> None:
     before = page_of(node)
     assert before["hseie_node_ready"] == before["hseie_node_postgres_up"] == before["hseie_node_supervisor_up"] == 1
     good = [meter(f"DEVICE-{number}") for number in range(100)]
@@ -161,10 +166,7 @@ def test_counters_move_by_exactly_what_was_sent(stage: Stage, new_database: Call
     assert "CAR" not in text
 
 
-def test_every_figure_that_is_reported_is_shown_and_the_other_way_round(
-    stage: Stage, new_database: Callable[[], str]
-) -> None:
-    node = stage.node(DATABASE_URL=new_database()).start()
+def test_every_figure_that_is_reported_is_shown_and_the_other_way_round(node: Node) -> None:
     node.post("meter", [meter("A"), {}], Prefer="wait")
     assert node.post("meter", b"{").status == 400
     node.get("/v1/analytics/stats")
@@ -236,8 +238,7 @@ def test_dead_letters_and_restarts_are_counted(stage: Stage, new_database: Calla
     assert page["hseie_process_last_exit_code"] == -9
 
 
-def test_the_acceptors_pass_the_wish_for_a_format_on(stage: Stage, new_database: Callable[[], str]) -> None:
-    node = stage.node(DATABASE_URL=new_database()).start()
+def test_the_acceptors_pass_the_wish_for_a_format_on(node: Node) -> None:
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
     answer = node.call("GET", "/metrics", headers={"Accept": accept})
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")

@@ -158,6 +158,10 @@ def test_counters_move_by_exactly_what_was_sent(node: Node) -> None:
     flushes = found["hseie_writer_flushes_total"]
     assert flushes == found["hseie_writer_flush_seconds_count"] == found["hseie_writer_flush_readings_count"] > 0
     assert after["hseie_writer_flush_readings_sum"] - before["hseie_writer_flush_readings_sum"] == 131
+    # What every process tells of itself.
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "loop_lag_seconds_count"):
+        assert after[f"hseie_process_{name}"] > 0
+    assert after["hseie_process_up"] == 6
     # The other port shows the same, and neither names a device.
     direct = page_of(node, node.port + 1)
     assert {name: direct[name] for name in expected} == {name: after[name] for name in expected}

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test faults mutants lint bench clean lock
+.PHONY: setup demo test faults mutants lint bench docs clean lock
 
 setup: $(VENV)/.installed
 
@@ -43,6 +43,10 @@ lint: setup
 bench: setup
 	$(BIN)/python -m pytest bench/micro --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name $(ARGS)
 	$(BIN)/python bench/node.py batches singles
+
+# What is made from declarations and kept beside them; a test compares.
+docs: setup
+	$(BIN)/python -m hseie.metrics_document > docs/METRICS.md
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist

@@ -32,6 +32,7 @@ class _Socket:
 
     def __init__(self, kind: int, message_bytes_max: int) -> None:
         self.refused = 0  # messages that were not ours, or not of our form
+        self.unsent = 0  # messages for which there was nobody, or no room in the queue
         self._loop = asyncio.get_running_loop()
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -81,6 +82,7 @@ class _Socket:
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.ZMQError:  # Again: full or not connected; EHOSTUNREACH: that peer is gone
+            self.unsent += 1
             return False
         finally:
             if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:

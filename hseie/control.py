@@ -29,7 +29,11 @@ Snapshot = dict[str, Any]
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="heartbeat"):
-    """One process is alive, and how it does. `cpu_s` and `rss_bytes` are its own, without children."""
+    """One process is alive, and how it does.
+
+    `cpu_s`, `rss_bytes` and the files it holds open (sockets too) are its own, without children. `loop_lag` is the
+    histogram of how late its event loop woke for a heartbeat.
+    """
 
     name: str
     pid: int
@@ -37,6 +41,9 @@ class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="heartbeat"):
     stats: dict[str, Any]
     rss_bytes: int
     cpu_s: float
+    open_files: int = 0
+    open_files_max: int = 0
+    loop_lag: dict[str, Any] = {}
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag_field="type", tag="status"):

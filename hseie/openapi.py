@@ -189,6 +189,15 @@ ROUTES: tuple[Route, ...] = (
         ("not_ready", "bad_parameter", "analytics_unavailable"),
         (_VERBOSE,),
     ),
+    Route(
+        "get",
+        "/metrics",
+        "analytics",
+        "operation",
+        "The whole node for Prometheus; as OpenMetrics where Accept asks for it",
+        {200: "text/plain"},
+        ("analytics_unavailable",),
+    ),
     Route("get", "/api", "analytics", "operation", "This description as a page", {200: "text/html"}),
     Route("get", "/api/openapi.json", "analytics", "operation", "This description", {200: {"type": "object"}}),
 )

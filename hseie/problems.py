@@ -81,6 +81,7 @@ PROBLEMS = _problems(
 class ProblemAnswer:
     """An error answer, ready to send."""
 
+    code: str
     status: int
     headers: dict[str, str]
     body: bytes
@@ -114,4 +115,4 @@ def problem_answer(
     if problem.retryable:
         estimate = problem.retry_s if retry_s is None else retry_s
         headers["Retry-After"] = str(retry_after_s(estimate, random.random()))  # noqa: S311  # jitter, not a secret
-    return ProblemAnswer(problem.status, headers, orjson.dumps(document))
+    return ProblemAnswer(code, problem.status, headers, orjson.dumps(document))

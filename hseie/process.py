@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -21,10 +22,11 @@ from typing import Any, Literal
 import structlog
 import uvloop
 
-from hseie import clock, control, failpoints, logs
+from hseie import clock, control, failpoints, histogram, logs
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config import Config
 from hseie.errors import ExitCode, HseieError, NotReachableError
+from hseie.histogram import Histogram
 
 _PR_SET_PDEATHSIG = 1
 _NOT_CONNECTED_RETRY_S = 0.02
@@ -60,6 +62,7 @@ class Child:
         self._state: Literal["starting", "ready"] = "starting"
         self._heartbeat_s = heartbeat_s
         self._report_failed = False
+        self._loop_lag = Histogram(histogram.SECONDS)
         self._news = asyncio.Event()
         self._asked: dict[int, asyncio.Future[control.Snapshot]] = {}
         self._questions = 0
@@ -93,11 +96,13 @@ class Child:
                 os._exit(ExitCode.FAILURE)
             self._news.clear()
             sent = self._dealer.send(control.encode(self._heartbeat()))
+            pause_s = self._heartbeat_s if sent else _NOT_CONNECTED_RETRY_S
+            due = time.monotonic() + pause_s
             try:
-                async with asyncio.timeout(self._heartbeat_s if sent else _NOT_CONNECTED_RETRY_S):
+                async with asyncio.timeout(pause_s):
                     await self._news.wait()
             except TimeoutError:
-                pass
+                self._loop_lag.observe(max(0.0, time.monotonic() - due))
 
     def announce_draining(self) -> None:
         """Answer SIGTERM; a second one changes nothing."""
@@ -114,6 +119,9 @@ class Child:
             stats=self._stats(),
             rss_bytes=_rss_bytes(),
             cpu_s=time.process_time(),
+            open_files=_open_files(),
+            open_files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            loop_lag=self._loop_lag.report(),
         )
 
     def _stats(self) -> dict[str, Any]:
@@ -219,3 +227,8 @@ def _die_with_parent(parent_pid: int) -> None:
 def _rss_bytes() -> int:
     with Path("/proc/self/statm").open("rb") as statm:
         return int(statm.read().split()[1]) * _PAGE_BYTES
+
+
+def _open_files() -> int:
+    # Kernels from 6.2 on tell the number as the folder's size; older ones have it counted.
+    return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))  # noqa: PTH116, PTH208

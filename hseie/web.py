@@ -17,7 +17,7 @@ from aiohttp import http_exceptions, web
 from aiohttp.typedefs import Handler
 
 from hseie.errors import ConfigError, HseieError, PortTakenError
-from hseie.problems import ErrorItem, problem_answer
+from hseie.problems import ErrorItem, ProblemAnswer, problem_answer
 
 JSON = "application/json"
 
@@ -31,6 +31,9 @@ LINGER_S = 2.0
 HEAD_TIMEOUT_S = 20.0
 BODY_TIMEOUT_S = 30.0
 _SWEEP_S = 2.0
+
+PROBLEM = web.ResponseKey("problem", str)
+"""On an answer that is a problem: its code, for whoever counts answers."""
 
 _log = structlog.get_logger("hseie.web")
 
@@ -50,8 +53,14 @@ def problem(
     retry_s: float | None = None,
 ) -> web.Response:
     """Return the answer for a problem declared in `hseie.problems`. Raises KeyError for one that is not."""
-    answer = problem_answer(code, detail, errors, extra, retry_s)
-    return web.Response(body=answer.body, status=answer.status, headers={**answer.headers, **(headers or {})})
+    return problem_response(problem_answer(code, detail, errors, extra, retry_s), headers)
+
+
+def problem_response(answer: ProblemAnswer, headers: dict[str, str] | None = None) -> web.Response:
+    """Return a problem's answer as aiohttp sends it."""
+    response = web.Response(body=answer.body, status=answer.status, headers={**answer.headers, **(headers or {})})
+    response[PROBLEM] = answer.code
+    return response
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -74,25 +83,29 @@ async def _safety_net(request: web.Request, handler: Handler) -> web.StreamRespo
     # On the hot path this is one more frame around the coroutine of the route: 0.2 µs measured.
     try:
         return await handler(request)
-    except web.HTTPNotFound:
+    except Exception as error:
+        return answer_error(request, error)
+
+
+def answer_error(request: web.Request, error: Exception) -> web.Response:
+    """Return the answer to a request whose route raised `error`.
+
+    Raises it again where it is aiohttp's business: a redirect, or a client that has gone.
+    """
+    if isinstance(error, web.HTTPNotFound):
         return problem("not_found")
-    except web.HTTPMethodNotAllowed as error:
+    if isinstance(error, web.HTTPMethodNotAllowed):
         return problem("method_not_allowed", headers={"Allow": ", ".join(sorted(error.allowed_methods))})
-    except web.HTTPRequestEntityTooLarge:
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
         return problem("too_large")
-    except web.HTTPRequestTimeout:
-        answer = problem("request_timeout")
+    if isinstance(error, web.HTTPRequestTimeout | web.RequestPayloadError):
+        answer = problem("request_timeout" if isinstance(error, web.HTTPRequestTimeout) else "bad_encoding")
         answer.force_close()
         return answer
-    except web.RequestPayloadError:
-        answer = problem("bad_encoding")
-        answer.force_close()
-        return answer
-    except (web.HTTPException, ConnectionError):
-        raise  # a redirect, or the client has gone: aiohttp knows both
-    except Exception:
-        _log.exception("request_failed", method=request.method, route=_route(request))
-        return problem("internal")
+    if isinstance(error, web.HTTPException | ConnectionError):
+        raise error
+    _log.error("request_failed", method=request.method, route=_route(request), exc_info=error)
+    return problem("internal")
 
 
 def _route(request: web.Request) -> str:

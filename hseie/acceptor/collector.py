@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hseie import failpoints
+from hseie import failpoints, histogram
 from hseie.errors import FrameError
 from hseie.frames import (
     ACKED,
@@ -27,6 +27,7 @@ from hseie.frames import (
     encode,
     parse_acks,
 )
+from hseie.histogram import Histogram
 from hseie.readings import KINDS
 from hseie.retry_after import Rate, seconds_for
 
@@ -120,6 +121,8 @@ class WriterLink:
         self.heard_at = 0.0
         self.waiting_bytes = 0
         self.in_flight_bytes = 0
+        self.frames_sent = 0
+        self.ack_seconds = Histogram(histogram.SECONDS)  # from the sending of a frame to its acknowledgement
         self._shard = shard
         self._in_flight_max = frames_in_flight_max
         self._bytes_max = bytes_max
@@ -188,6 +191,7 @@ class WriterLink:
                 failpoints.reach("acceptor.frame_sent")
                 self._in_flight[frame.number] = frame
                 self.in_flight_bytes += frame.bytes
+                self.frames_sent += 1
             else:
                 frame.settle(_UNAVAILABLE)
 
@@ -222,6 +226,7 @@ class WriterLink:
         frame = self._landed(number)
         if frame is not None:
             self._acked_bytes += frame.bytes
+            self.ack_seconds.observe(time.monotonic() - frame.sent_at)
             frame.settle(receipt)
             if frame.committed is not None:
                 self._to_commit.append((receipt.seq, frame))

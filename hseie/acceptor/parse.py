@@ -16,7 +16,7 @@ from hseie.frames import shard_of
 from hseie.problems import ERRORS_MAX, ErrorItem
 from hseie.readings import READING_TYPES, ROW_MAKERS, Kind, canonical_time, is_device_id, time_text
 
-_DEVICES_REMEMBERED_MAX = 200_000
+DEVICES_REMEMBERED_MAX = 200_000
 
 
 class RejectedBodyError(Exception):
@@ -56,6 +56,10 @@ class ReadingParser:
         self._shard_of_device: dict[str, int] = {}
         self._bounds_second = -1
         self._bounds = ("", "")
+
+    @property
+    def devices_remembered(self) -> int:
+        return len(self._shard_of_device)
 
     def parse(self, body: bytes, kind: Kind, now: float) -> Parsed:
         """Return the rows and errors of a body of JSON: one object or an array of them. `now` is Unix time in seconds.
@@ -126,7 +130,7 @@ class ReadingParser:
         """Return the shard of a device not seen before, or None when its id is not one."""
         if is_device_id(device) is None:
             return None
-        if len(self._shard_of_device) >= _DEVICES_REMEMBERED_MAX:
+        if len(self._shard_of_device) >= DEVICES_REMEMBERED_MAX:
             self._shard_of_device.clear()
         shard = self._shard_of_device[device] = shard_of(device, self._shards)
         return shard

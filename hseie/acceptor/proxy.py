@@ -26,7 +26,7 @@ _HOP_BY_HOP = frozenset(
 )
 _ANSWER_TIMEOUT_S = 60.0
 _CONNECTIONS_MAX = 64
-_HEALTH_PATHS = frozenset(("/health", "/readyz"))
+_HEALTH_PATHS = frozenset(("/health", "/readyz", "/metrics"))
 _HEALTH_CONNECTIONS_MAX = 8
 
 
@@ -36,11 +36,18 @@ class AnalyticsProxy:
     def __init__(self, host: str, port: int) -> None:
         """To be made inside the running loop."""
         self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.answers: dict[int, int] = {}  # what was passed back, by status
         self._session = _session(_CONNECTIONS_MAX)
-        self._health_session = _session(_HEALTH_CONNECTIONS_MAX)  # load balancers do not queue behind dashboards
+        # Load balancers and Prometheus do not queue behind dashboards.
+        self._health_session = _session(_HEALTH_CONNECTIONS_MAX)
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """Answer with what analytics answers; 503 when it does not."""
+        response = await self._ask(request)
+        self.answers[response.status] = self.answers.get(response.status, 0) + 1
+        return response
+
+    async def _ask(self, request: web.Request) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         response: web.StreamResponse | None = None
         session = self._health_session if request.path in _HEALTH_PATHS else self._session

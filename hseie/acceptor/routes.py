@@ -9,11 +9,11 @@ from aiohttp import web
 from hseie import clock, failpoints
 from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference
 from hseie.acceptor.collector import Receipt, Refusal, Ticket, WriterLink
-from hseie.acceptor.parse import Parsed, ReadingParser, RejectedBodyError
+from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser, RejectedBodyError
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.config import Config
 from hseie.readings import KINDS, Kind
-from hseie.web import new_app, problem, read_body
+from hseie.web import PROBLEM, answer_error, new_app, problem, problem_response, read_body
 
 _JSON_TYPES = ("application/json", "text/json")
 _ENCODINGS = ("identity", "gzip", "deflate")  # aiohttp inflates them, and counts inflated bytes against the limit
@@ -29,7 +29,14 @@ class Counts:
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
-    answers: dict[int, int] = field(default_factory=dict)
+    answers: dict[int, int] = field(default_factory=dict)  # by status
+    problems: dict[str, int] = field(default_factory=dict)  # those of them that are problems, by code
+    reading_errors: dict[str, int] = field(default_factory=dict)  # what was named in refused readings, by code
+
+    def refused(self, response: web.Response) -> None:
+        """Count an answer that is a problem, by its code."""
+        if code := response.get(PROBLEM):
+            self.problems[code] = self.problems.get(code, 0) + 1
 
 
 class IngestRoutes:
@@ -41,9 +48,22 @@ class IngestRoutes:
         self.draining = False
         self._links = links
         self._parser = ReadingParser(len(links), http.batch_readings_max, ingest.future_max_s, ingest.past_max_days)
+        self.limits = {
+            "requests_in_flight": http.requests_in_flight_max,
+            "frames_in_flight": ingest.frames_in_flight_max,
+            "shard_bytes": ingest.frame_bytes_max,
+            "body_bytes": http.body_bytes_max,
+            "batch_readings": http.batch_readings_max,
+            "ack_timeout_ms": ingest.ack_timeout_ms,
+            "devices": DEVICES_REMEMBERED_MAX,
+        }
         self._wait_by_default = ingest.ack == "commit"
         self._commit_timeout_s = ingest.commit_timeout_ms / 1000
         self._in_flight_max = http.requests_in_flight_max
+
+    @property
+    def devices_remembered(self) -> int:
+        return self._parser.devices_remembered
 
     def route(self, kind: Kind) -> Callable[[web.Request], Awaitable[web.Response]]:
         """Return what answers a POST of readings of `kind`."""
@@ -51,8 +71,14 @@ class IngestRoutes:
         async def ingest(request: web.Request) -> web.Response:
             counts = self.counts
             counts.requests += 1
-            response = await self._ingest(request, kind)
-            counts.answers[response.status] = counts.answers.get(response.status, 0) + 1
+            try:
+                response = await self._ingest(request, kind)
+            except Exception as error:
+                response = answer_error(request, error)
+            status = response.status
+            counts.answers[status] = counts.answers.get(status, 0) + 1
+            if status >= 400:
+                counts.refused(response)
             return response
 
         return ingest
@@ -72,9 +98,11 @@ class IngestRoutes:
             return problem(error.code, error.detail)
         self.counts.readings += parsed.accepted + parsed.rejected
         self.counts.rejected += parsed.rejected
+        for error_item in parsed.errors:
+            code = error_item.code
+            self.counts.reading_errors[code] = self.counts.reading_errors.get(code, 0) + 1
         if not parsed.accepted:
-            answer = answer_rejected(parsed)
-            return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+            return problem_response(answer_rejected(parsed))
         preference = read_preference(
             ",".join(request.headers.getall("Prefer", ())), self._wait_by_default, self._commit_timeout_s
         )

@@ -24,6 +24,8 @@ async def serve(child: Child, config: Config, number: int) -> None:
         WriterLink(shard, ingest.frames_in_flight_max, ingest.frame_bytes_max, ingest.ack_timeout_ms / 1000)
         for shard in range(config.writer.shards)
     ]
+    for link in links:
+        link.ack_seconds = links[0].ack_seconds  # one histogram an acceptor is enough to look at
     sockets = [_connect(child, config, shard, link) for shard, link in enumerate(links)]
     routes = IngestRoutes(config, links)
     proxy = AnalyticsProxy(_reachable(config.http.host), config.analytics_port)
@@ -38,7 +40,7 @@ async def serve(child: Child, config: Config, number: int) -> None:
             reuse_port=True,
             keepalive_s=config.http.keepalive_s,
         )
-        child.report = lambda: _report(number, routes, links, sockets)
+        child.report = lambda: _report(number, routes, links, sockets, proxy, server)
         child.ready()
         await child.stopping.wait()
         routes.draining = True
@@ -82,7 +84,14 @@ async def _sweep(links: list[WriterLink]) -> None:
         await asyncio.sleep(_SWEEP_S)
 
 
-def _report(number: int, routes: IngestRoutes, links: list[WriterLink], sockets: list[Dealer]) -> dict[str, Any]:
+def _report(
+    number: int,
+    routes: IngestRoutes,
+    links: list[WriterLink],
+    sockets: list[Dealer],
+    proxy: AnalyticsProxy,
+    server: Server,
+) -> dict[str, Any]:
     """What a heartbeat tells of this acceptor."""
     counts = routes.counts
     return {
@@ -94,9 +103,23 @@ def _report(number: int, routes: IngestRoutes, links: list[WriterLink], sockets:
         "duplicates": counts.duplicates,
         "rejected": counts.rejected,
         "answers": {str(status): count for status, count in counts.answers.items()},
+        "problems": counts.problems,
+        "reading_errors": counts.reading_errors,
+        "passed_on": {str(status): count for status, count in proxy.answers.items()},
+        "connections": server.connections,
+        "devices": routes.devices_remembered,
         "writers_away": sum(link.boot is None for link in links),
+        "frames_sent": sum(link.frames_sent for link in links),
         "frames_in_flight": sum(link.frames_in_flight for link in links),
         "waiting_bytes": sum(link.waiting_bytes for link in links),
         "in_flight_bytes": sum(link.in_flight_bytes for link in links),
+        # The limits are those of one link; this is the one that is closest to them.
+        "fullest_link": {
+            "frames_in_flight": max(link.frames_in_flight for link in links),
+            "bytes": max(link.waiting_bytes + link.in_flight_bytes for link in links),
+        },
+        "ack_seconds": links[0].ack_seconds.report(),
         "messages_refused": sum(socket.refused for socket in sockets),
+        "messages_unsent": sum(socket.unsent for socket in sockets),
+        "limits": routes.limits,
     }

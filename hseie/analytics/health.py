@@ -45,7 +45,7 @@ class HealthRoutes:
         return web.Response(text="ok")
 
     async def health(self, request: web.Request) -> web.Response:
-        well = all(check.ok and not check.degraded for check in await self._checks())
+        well = all(check.ok and not check.degraded for check in await self.checks())
         return http.json_answer(
             Health(
                 status="ok" if well else "degraded",
@@ -59,7 +59,7 @@ class HealthRoutes:
         query = Query(request.query, ("verbose",))
         verbose = query.flag("verbose")
         query.check()
-        checks = await self._checks()
+        checks = await self.checks()
         failed = [check for check in checks if not check.ok]
         listed = checks if verbose else failed
         if not failed:
@@ -67,7 +67,8 @@ class HealthRoutes:
         wrong = ", ".join(f"{check.name}: {check.detail}" for check in failed)
         return http.problem("not_ready", wrong, extra={"checks": msgspec.to_builtins(listed)})
 
-    async def _checks(self) -> list[Check]:
+    async def checks(self) -> list[Check]:
+        """Return what was found within the last second."""
         async with self._lock:
             if time.monotonic() >= self._kept_until:
                 postgres, node = await asyncio.gather(self._postgres(), self._processes())

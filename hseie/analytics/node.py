@@ -27,10 +27,11 @@ class Process:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All processes at one moment."""
+    """All processes at one moment; `answer` is all that the supervisor said."""
 
     state: str
     processes: tuple[Process, ...]
+    answer: dict[str, Any]
 
     def role(self, name: str) -> list[Process]:
         return [process for process in self.processes if process.role == name]
@@ -49,6 +50,7 @@ def read_snapshot(answer: dict[str, Any]) -> Snapshot:
             Process(process["name"], process["role"], process["state"], process.get("stats") or {})
             for process in answer["processes"]
         ),
+        answer,
     )
 
 

@@ -1,15 +1,17 @@
 """Reads from PostgreSQL for the routes: a bounded number at a time, with one error for "not now"."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import structlog
 
-from hseie import database, failpoints
+from hseie import database, failpoints, histogram
 from hseie.config import Config
 from hseie.database import Failure, Record, classify, statement
 from hseie.errors import DatabaseUnavailableError, HseieError
+from hseie.histogram import Histogram
 from hseie.readings import Kind
 
 # Requests that may wait for one of the pool's connections, per connection. More would only time out.
@@ -40,9 +42,11 @@ class Reader:
     def __init__(self, pool: Any, connections: int, wait_s: float) -> None:
         self._pool = pool
         self._wait_s = wait_s
-        self._busy = 0
+        self.busy = 0  # queries that run or wait for a connection
+        self.outcomes: dict[str, int] = {}  # of all queries
+        self.seconds = Histogram(histogram.SECONDS)  # of those that were answered
         self._away = False
-        self._busy_max = connections * (1 + WAITING_PER_CONNECTION)
+        self.busy_max = connections * (1 + WAITING_PER_CONNECTION)
 
     @classmethod
     async def open(cls, config: Config, url: str, name: str, connections: int) -> "Reader":
@@ -66,27 +70,36 @@ class Reader:
         Raises DatabaseUnavailableError (no connection in time, lost, or cancelled by its time-out) and
         TooManyQueriesError.
         """
-        if self._busy >= self._busy_max:
+        if self.busy >= self.busy_max:
+            self._count("overloaded")
             raise TooManyQueriesError("too many queries wait for a connection")
-        self._busy += 1
+        self.busy += 1
+        began = time.monotonic()
         try:
             async with self._pool.acquire(timeout=self._wait_s) as connection:
                 failpoints.reach("analytics.query")
                 found: Sequence[Record] = await connection.fetch(statement(name, kind), *values)
         except Exception as error:
             if classify(error) not in (Failure.UNAVAILABLE, Failure.RETRY):
+                self._count("error")
                 raise
+            self._count("unavailable")
             if not self._away:
                 _log.warning("query_failed", query=name, reason=f"{type(error).__name__}: {error}")
             self._away = True
             raise DatabaseUnavailableError(f"{type(error).__name__}: {error}") from error
         else:
             self._away = False  # the next failure is news again
+            self._count("answered")
+            self.seconds.observe(time.monotonic() - began)
             return found
         finally:
-            self._busy -= 1
+            self.busy -= 1
 
     async def row(self, name: str, *values: Any, kind: Kind | None = None) -> Record | None:
         """Run the statement and return its first row, or None. Raises as `rows`."""
         found = await self.rows(name, *values, kind=kind)
         return found[0] if found else None
+
+    def _count(self, outcome: str) -> None:
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1

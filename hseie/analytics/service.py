@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -15,6 +16,7 @@ from hseie.analytics.current import CurrentRoute
 from hseie.analytics.fleet import FleetRoute
 from hseie.analytics.health import HealthRoutes
 from hseie.analytics.history import HistoryRoute
+from hseie.analytics.metrics import MetricsRoute
 from hseie.analytics.node import NodeView
 from hseie.analytics.pages import Route, page_routes
 from hseie.analytics.performance import PerformanceRoute
@@ -51,13 +53,24 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
         app, config.http.host, config.analytics_port, reuse_port=False, keepalive_s=config.http.keepalive_s
     )
     sampling = asyncio.create_task(fleet.sample_rate())
-    child.report = lambda: {"connections": server.connections}
+    child.report = lambda: _report(server, reader)
     child.ready()
     await child.stopping.wait()
     sampling.cancel()
     await server.stop(STOP_TIMEOUT_S)
     await reader.close(1.0)
     await probe.close(1.0)
+
+
+def _report(server: http.Server, reader: Reader) -> dict[str, Any]:
+    """What a heartbeat tells of analytics."""
+    return {
+        "connections": server.connections,
+        "queries": reader.outcomes,
+        "query_seconds": reader.seconds.report(),
+        "queries_in_flight": reader.busy,
+        "limits": {"queries_in_flight": reader.busy_max},
+    }
 
 
 def build(parts: Parts) -> tuple[web.Application, FleetRoute]:
@@ -83,6 +96,7 @@ def routes(parts: Parts, fleet: FleetRoute) -> dict[str, Route]:
         "/health": health.health,
         "/livez": health.livez,
         "/readyz": health.readyz,
+        "/metrics": MetricsRoute(parts.node, health).metrics,
     }
     for kind in KINDS:
         current = CurrentRoute(parts.reader, kind)

@@ -144,6 +144,9 @@ class Member:
             "uptime_s": round(now - self.started, 3) if self.running else 0.0,
             "rss_bytes": beat.rss_bytes if beat else 0,
             "cpu_s": beat.cpu_s if beat else 0.0,
+            "open_files": beat.open_files if beat else 0,
+            "open_files_max": beat.open_files_max if beat else 0,
+            "loop_lag": beat.loop_lag if beat else {},
             "stats": beat.stats if beat else {},
         }
 

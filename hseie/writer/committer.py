@@ -23,6 +23,7 @@ from hseie.writer.parked import Parked, find_parked
 from hseie.writer.pending import Pending
 from hseie.writer.refusals import RefusalBudget
 from hseie.writer.state import StateMap
+from hseie.writer.tally import Tally
 
 _BACKOFF_MIN_S = 0.1
 _BACKOFF_MAX_S = 2.0
@@ -50,8 +51,7 @@ class Committer:
     ) -> None:
         self.database = "away"
         self.active = [0 for _ in KINDS]
-        self.flushes = 0
-        self.dead_lettered = 0
+        self.tally = Tally()
         self.parked: Parked = {}  # what the last flush parked
         self.tried = asyncio.Event()  # PostgreSQL was reached once, or was away
         self._journal = journal
@@ -82,6 +82,15 @@ class Committer:
     @property
     def epoch(self) -> int:
         return self._checkpoint.owner.epoch if self._checkpoint.owner else 0
+
+    @property
+    def state_devices(self) -> int:
+        return len(self._state)
+
+    @property
+    def refused_lately(self) -> int:
+        """Lines parked in the last minute."""
+        return self._refusals.spent(time.monotonic())
 
     def arrived(self, urgent: bool) -> None:
         """Note that readings became pending; `urgent` when somebody waits for their commit."""
@@ -157,16 +166,17 @@ class Committer:
             await self._within_time(self._connection, flush_apart(*move, left, self._refused))
         else:
             await self._within_time(self._connection, flush(*move))
+        self.tally.took(time.monotonic() - self._last_flush)
         await self._finish(batch)
 
     async def _finish(self, batch: Batch) -> None:
         """Draw the consequences of a commit."""
         self.parked = await find_parked(self._journal, batch, self._refused)
         self._refusals.spend(time.monotonic(), len(self._refused))
-        self.dead_lettered += len(self._refused)
         for refused in self._refused[:10]:
             count = len(self._refused)
             self._log.error("reading_refused", sqlstate=refused.sqlstate, reason=refused.reason, parked=count)
+        self.tally.flushed(batch, self._refused)
         if self.database != "ok":
             self._log.info("flushing_resumed", after=self.database, waiting=sum(self._pending.waiting))
             self.database = "ok"
@@ -175,7 +185,6 @@ class Committer:
         self._drop_batch()
         self._backoff_s = _BACKOFF_MIN_S
         self._retries = 0
-        self.flushes += 1
         self._checkpoint.seq = batch.last_seq
         self._on_committed(batch.last_seq)
 
@@ -223,6 +232,7 @@ class Committer:
     async def _recover(self, error: BaseException) -> None:
         """Do what an error asks for before the batch is tried again."""
         failure = classify(error)
+        self.tally.failed("too_many_refused" if isinstance(error, TooManyRefusedError) else failure.value)
         if isinstance(error, TooManyRefusedError):
             await self._pause("refusing", error)
         elif failure is Failure.REFUSED and self._batch is not None and not self._apart:

@@ -76,7 +76,7 @@ class Intake:
         self.received = [0 for _ in KINDS]
         self.duplicates = [0 for _ in KINDS]
         self.frames = 0
-        self.frames_refused = 0
+        self.frames_refused: dict[str, int] = {}  # by reason
         self.gathering_bytes = 0  # arrived and not synced
         self.sync_times = SyncTimes(limits.ack_timeout_s)
         self.draining_rate = Rate(_DRAIN_RATE_OVER_S)  # bytes the journal loses a second
@@ -116,7 +116,7 @@ class Intake:
         frame = parse_frame(message)
         reason = self._reason_to_refuse(frame.boot)
         if reason is not None:
-            self.frames_refused += 1
+            self.frames_refused[reason] = self.frames_refused.get(reason, 0) + 1
             self.send(peer, encode(REFUSED, self.boot, frame.number, reason, self._seconds_to_room(reason)))
             return
         self._dedupe.turn(self._next_seq, len(body), time.monotonic())

@@ -11,6 +11,7 @@ shard's later journals start above all its earlier ones and a receipt "shard-seq
 import asyncio
 import functools
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from typing import TypeVar
 import msgpack
 import orjson
 
-from hseie import failpoints
+from hseie import failpoints, histogram
 from hseie.errors import JournalError
+from hseie.histogram import Histogram
 from hseie.journal_file import frame_crc, journal_name
 from hseie.resources import sql
 from hseie.writer.sqlite_file import PAGE_BYTES, Identity, SparePages, cut_off, free_pages, open_file
@@ -72,6 +74,7 @@ class Journal:
         self.last_seq = 0  # the newest frame that is durable
         self.bytes = 0  # of all frames in the journal, flushed or not
         self.pruned_bytes = 0  # since the opening
+        self.sync_seconds = Histogram(histogram.SECONDS)  # of each group's commit
         self.broken = False
 
     @classmethod
@@ -112,7 +115,9 @@ class Journal:
         self._writer.execute("BEGIN IMMEDIATE")
         self._writer.executemany(sql("journal", "frame_insert"), rows)
         failpoints.reach("journal.before_commit")
+        began = time.monotonic()
         self._writer.execute("COMMIT")  # with synchronous=FULL this returns after the WAL is synced
+        self.sync_seconds.observe(time.monotonic() - began)
         failpoints.reach("journal.after_commit")
         if self._wal_is_long:
             self._wal_is_long = False

@@ -14,9 +14,13 @@ class RefusalBudget:
 
     def left(self, now: float) -> int:
         """Return how many more lines may be parked now."""
+        return max(0, self._per_minute - self.spent(now))
+
+    def spent(self, now: float) -> int:
+        """Return how many lines were parked in the last minute."""
         while self._spent and self._spent[0][0] <= now - _WINDOW_S:
             self._spent.popleft()
-        return max(0, self._per_minute - sum(count for _, count in self._spent))
+        return sum(count for _, count in self._spent)
 
     def spend(self, now: float, count: int) -> None:
         """Note that `count` lines were parked."""

@@ -60,9 +60,10 @@ async def serve(child: Child, config: Config, postgres_url: str, shard: int) -> 
         ipc_endpoint(child.run_dir, child.name), intake.on_message, message_bytes_max=4 * ingest.frame_bytes_max
     )
     intake.send = router.send
+    bounds = _bounds(config)
     child.report = lambda: {
-        **_report(shard, journal, dedupe, pending, committer, intake, router),
-        **_disk_figures(intake, pending, free_space),
+        **_report(shard, journal, dedupe, pending, committer, intake, router, bounds),
+        **_disk_figures(intake, free_space),
     }
     refused = False
     try:
@@ -188,6 +189,22 @@ async def _watch(log: Any, journal: Journal, intake: Intake) -> None:
         await asyncio.sleep(_WATCH_EVERY_S)
 
 
+def _bounds(config: Config) -> dict[str, int]:
+    """What a report's figures are to be compared with."""
+    return {
+        "journal_bytes": config.writer.journal_bytes_max,
+        "disk_free_bytes": config.writer.disk_free_bytes_min,
+        "gathering_bytes": config.writer.gathering_bytes_max,
+        "pending_bytes": config.writer.pending_bytes_max,
+        "state_devices": config.writer.state_devices_max,
+        "dead_letters": config.writer.dead_letters_max,
+        "dedupe_readings": config.ingest.dedupe_readings_max,
+        "dedupe_window_s": config.ingest.dedupe_window_s,
+        "flush_timeout_ms": config.postgres.flush_timeout_ms,
+        "lock_timeout_ms": config.postgres.lock_timeout_ms,
+    }
+
+
 def _report(
     shard: int,
     journal: Journal,
@@ -196,6 +213,7 @@ def _report(
     committer: Committer,
     intake: Intake,
     router: Router,
+    bounds: dict[str, int],
 ) -> dict[str, Any]:
     """What a heartbeat tells of this writer."""
     return {
@@ -206,31 +224,39 @@ def _report(
         "committed_seq": committer.committed_seq,
         "epoch": committer.epoch,
         "database": committer.database,
-        "flushes": committer.flushes,
         "frames": intake.frames,
         "frames_refused": intake.frames_refused,
         "messages_refused": router.refused,
-        "dead_lettered": committer.dead_lettered,
+        "messages_unsent": router.unsent,
         "dedupe_readings": len(dedupe),
+        "journal_frames": journal.last_seq - journal.oldest_seq + 1,
+        "pending_bytes": pending.held_bytes,
+        "behind": pending.behind,
+        "state_devices": committer.state_devices,
+        "refused_lately": committer.refused_lately,
+        "sync_seconds": journal.sync_seconds.report(),
+        "limits": bounds,
+        **committer.tally.report(),
         "kinds": {
             kind.name: {
                 "waiting": pending.waiting[kind.number],
                 "active": committer.active[kind.number],
                 "received": intake.received[kind.number],
                 "duplicates": intake.duplicates[kind.number],
+                "stored": committer.tally.stored[kind.number],
+                "dead_lettered": committer.tally.dead_lettered[kind.number],
             }
             for kind in KINDS
         },
     }
 
 
-def _disk_figures(intake: Intake, pending: Pending, free_space: FreeSpace) -> dict[str, Any]:
-    """What a heartbeat tells of the journal's disk, and of the memory that waits for it and for PostgreSQL."""
+def _disk_figures(intake: Intake, free_space: FreeSpace) -> dict[str, Any]:
+    """What a heartbeat tells of the journal's disk, and of what waits for it."""
     return {
         "sync_ms": round(intake.sync_times.last_s * 1000, 1),
         "sync_under_way_ms": round(intake.sync_times.under_way_s(time.monotonic()) * 1000),
         "disk_free_bytes": free_space.bytes,
         "gathering_bytes": intake.gathering_bytes,
-        "pending_bytes": pending.held_bytes,
         "journal_drain_bytes_per_s": round(intake.draining_rate.per_s or 0.0),
     }

@@ -247,6 +247,7 @@ async def test_other_requests_are_passed_on(door: Door) -> None:
     async with door.client.get("/v1/analytics/stats?a=1&b=%20") as answer:
         assert await answer.json() == {"path": "/v1/analytics/stats?a=1&b=%20", "method": "GET"}
         assert answer.headers["X-From"] == "analytics"
+    assert door.proxy.answers == {200: 1}
 
 
 async def test_without_analytics_questions_are_503_and_readings_are_taken(door: Door) -> None:
@@ -254,6 +255,7 @@ async def test_without_analytics_questions_are_503_and_readings_are_taken(door: 
     async with door.client.get("/v1/analytics/stats") as answer:
         assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "analytics_unavailable")
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert door.proxy.answers == {503: 1}
     assert (await door.post(GOOD))[0] == 202
 
 

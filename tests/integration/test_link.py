@@ -11,9 +11,9 @@ import pytest
 import zmq
 
 from hseie.acceptor.collector import Receipt, Refusal, Ticket, WriterLink
-from hseie.bus import ipc_endpoint
+from hseie.bus import Dealer, ipc_endpoint
 from hseie.frames import HELLO, Frame, Part, encode
-from tests.integration.shard_entrance import ROW, Acceptor, Writer
+from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, ROW, Acceptor, Writer
 
 
 @pytest.fixture
@@ -219,6 +219,23 @@ async def test_a_bug_met_in_one_message_does_not_stop_those_behind_it(
         await asyncio.sleep(0.01)
     assert isinstance(await asyncio.wait_for(posts[-1].frame.outcome, 10), Receipt)
     assert writer.router.refused == 3
+
+
+async def test_what_could_not_be_sent_is_counted(run_dir: Path) -> None:
+    lonely = Dealer(ipc_endpoint(run_dir, "writer-7"), lambda body: None, message_bytes_max=MESSAGE_BYTES_MAX)
+    assert not lonely.send(b"is anybody there?")
+    assert lonely.unsent == 1
+    lonely.close()
+
+
+async def test_frames_and_their_refusals_are_counted(writer: Writer, acceptor: Acceptor) -> None:
+    assert isinstance(await acceptor.post(ROW), Receipt)
+    writer.intake.drain()
+    assert await acceptor.post(ROW) == "draining"
+    assert acceptor.link.frames_sent == 2
+    assert sum(acceptor.link.ack_seconds.counts) == 1
+    assert writer.intake.frames_refused == {"draining": 1}
+    assert sum(writer.journal.sync_seconds.counts) == 1
 
 
 async def test_a_silent_writer_counts_as_away_until_it_is_heard(run_dir: Path) -> None:

@@ -186,7 +186,7 @@ def test_the_window_of_time_moves_with_the_clock() -> None:
 
 
 def test_the_memory_of_devices_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hseie.acceptor.parse._DEVICES_REMEMBERED_MAX", 10)
+    monkeypatch.setattr("hseie.acceptor.parse.DEVICES_REMEMBERED_MAX", 10)
     parser = ReadingParser(2, 100, 300, 400)
     parser.parse(json.dumps([{**GOOD, "meterId": f"M{number}"} for number in range(95)]).encode(), METER, NOW)
     assert len(parser._shard_of_device) <= 10

@@ -1,0 +1,155 @@
+"""Every metric of a node, declared once: its name, what it means, and where in the node's reports its value stands.
+
+The page `GET /metrics` and docs/METRICS.md are made from `METRICS`. A figure that a process adds to its heartbeat needs
+one row here and nothing else; one that a process does not report (yet) is left out of the page.
+
+Names follow Prometheus' rules: base units, `_total` for what only grows. No label holds anything of a device.
+"""
+
+from hseie.metric_types import MS, Metric, counter, gauge, histogram, states
+from hseie.metrics_writer import WRITER
+
+NODE = (
+    Metric("info", "hseie_node_info", "", "Always 1: version, and whose PostgreSQL.", names=("version", "postgres")),
+    states("hseie_node_state", "state", "1 for what the node is doing.", "starting", "ready", "draining"),
+    gauge("hseie_node_start_time_seconds", "started_at", "When the node was started, Unix time."),
+    gauge("hseie_node_supervisor_up", "supervisor_up", "1 if the supervisor answers; at 0 nothing else is known."),
+    gauge("hseie_node_postgres_up", "postgres_up", "1 if PostgreSQL answers a connection of its own within a second."),
+    gauge("hseie_node_ready", "ready", "1 if `/readyz` is content: PostgreSQL, every shard, an acceptor, journals."),
+)
+
+PROCESS = (
+    gauge("hseie_process_up", "up", "1 while the process is ready; 0 while it starts, drains or is down."),
+    states(
+        "hseie_process_state",
+        "state",
+        "1 for the state in which the supervisor sees it.",
+        *("starting", "ready", "draining", "down", "given_up"),
+    ),
+    counter("hseie_process_restarts_total", "restarts", "Starts after the first one."),
+    gauge("hseie_process_last_exit_code", "last_exit.code", "How its former life ended: exit code, minus a signal."),
+    gauge("hseie_process_last_exit_time_seconds", "last_exit.at", "When that was, Unix time."),
+    gauge("hseie_process_uptime_seconds", "uptime_s", "Age of its present life; 0 while it is down."),
+    gauge("hseie_process_heartbeat_age_seconds", "heartbeat_age_ms", "Since its last sign of life.", MS),
+    counter("hseie_process_cpu_seconds_total", "cpu_s", "CPU time, user and system."),
+    gauge("hseie_process_resident_memory_bytes", "rss_bytes", "Resident memory."),
+    gauge("hseie_process_open_fds", "open_files", "Open file descriptors, sockets among them."),
+    gauge("hseie_process_max_fds", "open_files_max", "Limit: how many there may be (`ulimit -n`)."),
+    histogram(
+        "hseie_process_loop_lag_seconds",
+        "loop_lag",
+        "How late the event loop woke for a heartbeat: what every request waits besides.",
+    ),
+)
+
+ACCEPTOR = (
+    counter("hseie_acceptor_requests_total", "requests", "Requests with readings, answered or not yet."),
+    counter("hseie_acceptor_answers_total", "answers.{code}", "Answers to them, by HTTP status."),
+    counter(
+        "hseie_acceptor_problems_total",
+        "problems.{reason}",
+        "Answers that refuse a whole request, by the `code` they carry: who sends what is wrong, which limit is met.",
+    ),
+    counter("hseie_acceptor_readings_total", "readings", "Readings in requests that could be parsed."),
+    counter("hseie_acceptor_readings_accepted_total", "accepted", "Of these, acknowledged and new."),
+    counter("hseie_acceptor_readings_duplicates_total", "duplicates", "Of these, acknowledged as exact re-sends."),
+    counter("hseie_acceptor_readings_rejected_total", "rejected", "Of these, refused for what they hold."),
+    counter(
+        "hseie_acceptor_reading_errors_total",
+        "reading_errors.{reason}",
+        "What was wrong in refused readings, by the `code` of the error; an answer names, and this counts, up to 100.",
+    ),
+    counter("hseie_acceptor_passed_on_total", "passed_on.{code}", "Requests passed on to analytics, by HTTP status."),
+    gauge("hseie_acceptor_connections", "connections", "Open connections, idle ones too."),
+    gauge("hseie_acceptor_requests_in_flight", "in_flight", "Requests that wait for their acknowledgement."),
+    gauge(
+        "hseie_acceptor_requests_in_flight_limit",
+        "limits.requests_in_flight",
+        "Limit: `http.requests_in_flight_max`; above it 503 `overloaded`.",
+    ),
+    counter("hseie_acceptor_frames_sent_total", "frames_sent", "Frames sent to writers."),
+    gauge("hseie_acceptor_frames_in_flight", "frames_in_flight", "Frames sent and not acknowledged yet."),
+    gauge("hseie_acceptor_in_flight_bytes", "in_flight_bytes", "Bytes of these frames."),
+    gauge(
+        "hseie_acceptor_shard_frames_in_flight",
+        "fullest_link.frames_in_flight",
+        "Frames sent and not acknowledged, to the one shard that has most.",
+    ),
+    gauge(
+        "hseie_acceptor_shard_frames_in_flight_limit",
+        "limits.frames_in_flight",
+        "Limit: `ingest.frames_in_flight_max`; at it the next frame waits and grows.",
+    ),
+    gauge("hseie_acceptor_waiting_bytes", "waiting_bytes", "Bytes of readings that wait for a frame to be sent."),
+    gauge(
+        "hseie_acceptor_shard_bytes",
+        "fullest_link.bytes",
+        "Bytes that wait or are under way, for the one shard that has most.",
+    ),
+    gauge(
+        "hseie_acceptor_shard_limit_bytes",
+        "limits.shard_bytes",
+        "Limit: `ingest.frame_bytes_max`; above it 503 `overloaded`.",
+    ),
+    histogram(
+        "hseie_acceptor_ack_seconds",
+        "ack_seconds",
+        "From the sending of a frame to its acknowledgement: bus, journal with its sync, and back.",
+    ),
+    gauge(
+        "hseie_acceptor_ack_timeout_seconds",
+        "limits.ack_timeout_ms",
+        "Limit: `ingest.ack_timeout_ms`; after it 503 `ack_timeout`.",
+        MS,
+    ),
+    gauge("hseie_acceptor_writers_away", "writers_away", "Shards whose writer does not answer: 503."),
+    counter("hseie_acceptor_messages_refused_total", "messages_refused", "Messages to it that were not ours."),
+    counter(
+        "hseie_acceptor_messages_unsent_total",
+        "messages_unsent",
+        "Messages for a writer that is away, or whose queue of 1,000 (`bus.py`) is full.",
+    ),
+    gauge("hseie_acceptor_devices", "devices", "Devices whose shard it remembers."),
+    gauge(
+        "hseie_acceptor_devices_limit",
+        "limits.devices",
+        "Limit: fixed (`acceptor/parse.py`); above it all are forgotten, which costs a CRC a device.",
+    ),
+    gauge(
+        "hseie_acceptor_body_limit_bytes",
+        "limits.body_bytes",
+        "Limit: `http.body_bytes_max`; above it 413, counted as `too_large`.",
+    ),
+    gauge(
+        "hseie_acceptor_batch_limit_readings",
+        "limits.batch_readings",
+        "Limit: `http.batch_readings_max`; above it 413, counted as `batch_too_large`.",
+    ),
+)
+
+ANALYTICS = (
+    gauge("hseie_analytics_connections", "connections", "Open HTTP connections, those of acceptors among them."),
+    counter("hseie_analytics_queries_total", "queries.{outcome}", "Queries for routes, by how they ended."),
+    histogram("hseie_analytics_query_seconds", "query_seconds", "Those answered, waiting for a connection included."),
+    gauge("hseie_analytics_queries_in_flight", "queries_in_flight", "Queries that run or wait for a connection."),
+    gauge(
+        "hseie_analytics_queries_in_flight_limit",
+        "limits.queries_in_flight",
+        "Limit: 51 times `analytics.connections`; above it 503 `overloaded`.",
+    ),
+)
+
+MAINTENANCE = (
+    counter("hseie_maintenance_rounds_total", "rounds", "Rounds finished."),
+    counter("hseie_maintenance_partitions_made_total", "partitions_made", "Day partitions made ahead of time."),
+    gauge(
+        "hseie_maintenance_partitions_postponed",
+        "partitions_postponed",
+        "Of the latest round: days left for the next, because somebody held a lock.",
+    ),
+    states(
+        "hseie_maintenance_trouble_state", "trouble", "1 for what is wrong.", "database_away", "database_not_usable"
+    ),
+)
+
+METRICS: tuple[Metric, ...] = (*NODE, *PROCESS, *ACCEPTOR, *WRITER, *ANALYTICS, *MAINTENANCE)

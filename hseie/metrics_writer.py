@@ -46,6 +46,11 @@ WRITER = (
         "limits.journal_bytes",
         "Limit: `writer.journal_bytes_max`; above it 503 `journal_full`, until there is some room again.",
     ),
+    gauge(
+        "hseie_writer_journal_low_water_bytes",
+        "limits.journal_low_water_bytes",
+        "Limit: `writer.journal_low_water_pct` of it; a full journal takes readings again below it.",
+    ),
     gauge("hseie_writer_journal_frames", "journal_frames", "The same in frames."),
     gauge(
         "hseie_writer_journal_drain_bytes_per_second",

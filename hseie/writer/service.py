@@ -193,6 +193,7 @@ def _bounds(config: Config) -> dict[str, int]:
     """What a report's figures are to be compared with."""
     return {
         "journal_bytes": config.writer.journal_bytes_max,
+        "journal_low_water_bytes": config.writer.journal_bytes_max * config.writer.journal_low_water_pct // 100,
         "disk_free_bytes": config.writer.disk_free_bytes_min,
         "gathering_bytes": config.writer.gathering_bytes_max,
         "pending_bytes": config.writer.pending_bytes_max,

@@ -207,7 +207,7 @@ async def test_a_disk_that_is_nearly_full_refuses_and_recovers(pair: Pair) -> No
         if not taken:
             assert outcome == Refusal("disk_full")
             assert writer.journal.last_seq == last
-    assert writer.intake.frames_refused == 3
+    assert writer.intake.frames_refused == {"disk_full": 3}
 
 
 async def test_while_a_sync_hangs_nothing_is_acknowledged_and_memory_is_bounded(pair: Pair, slow_sync: float) -> None:

@@ -107,10 +107,7 @@ class Committer:
         """
         try:
             while True:
-                try:
-                    await self._step(until_empty)
-                except (*DATABASE_ERRORS, TooManyRefusedError) as error:
-                    await self._recover(error)
+                await self.step(until_empty)
                 finished = self._batch is None and not self._pending.readings and not self._pending.behind
                 if (until_empty or self._draining) and finished and self._checkpoint.owner is not None:
                     return
@@ -119,7 +116,14 @@ class Committer:
         finally:
             await self._disconnect()
 
-    async def _step(self, until_empty: bool) -> None:
+    async def step(self, until_empty: bool = False) -> None:
+        """Go one step: connect, flush one batch, or do what an error asks for. Raises as `run` does."""
+        try:
+            await self._go_on(until_empty)
+        except (*DATABASE_ERRORS, TooManyRefusedError) as error:
+            await self._recover(error)
+
+    async def _go_on(self, until_empty: bool) -> None:
         if self._connection is None:
             await self._connect()
         if self._batch is None:

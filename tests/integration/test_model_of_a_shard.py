@@ -1,0 +1,498 @@
+"""A model of a shard: journal, checkpoint and flush do whatever hypothesis thinks of, and every reading is there once.
+
+Writers live and die on a real journal and a real PostgreSQL: killed between any two steps and in the middle of an
+append, cut off at any operation of a flush, replaced by others on the same file or on a copy of it. After every step
+the tables are held against plain lists (`shard_oracle.py`). HSEIE_FAULT_MINUTES lengthens it, HSEIE_TEST_SEED repeats
+a run.
+"""
+
+import asyncio
+import os
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from hseie import database, failpoints
+from hseie.config import load
+from hseie.database import statement
+from hseie.errors import FencedError, JournalError
+from hseie.writer.batch import Batch, split_lines
+from hseie.writer.flush import Ownership, flush, prepare
+from tests.integration.shard_life import Cut, Life, Wire, parts_of, read_files, tear, write_files
+from tests.integration.shard_oracle import KIND_NAMES, REFUSED_KWH, File, Frame, Oracle, Reading, Tables, check_marks
+
+MINUTES = float(os.environ.get("HSEIE_FAULT_MINUTES") or 0)
+WINDOW_READINGS = 16  # at least half of them are remembered
+FILES_MAX = 3
+LIVES_MAX = 3
+CONFIG = load(None, {"HSEIE_WRITER__PENDING_BYTES_MAX": "700", "HSEIE_POSTGRES__FLUSH_TIMEOUT_MS": "10000"}).config
+
+readings = st.builds(
+    Reading,
+    kind=st.sampled_from((0, 1)),
+    device=st.sampled_from(("A", "B")),
+    time=st.sampled_from(
+        ("2026-11-20T12:00:00", "2026-11-20T12:00:01", "2026-11-20T12:00:00.5", "2026-11-19T23:59:59")
+    ),
+    kwh=st.sampled_from((1, 1, 1, 2, 2, 2, 3, 3, 3, REFUSED_KWH)),
+)
+groups = st.lists(st.lists(readings, min_size=1, max_size=5), min_size=1, max_size=3)
+which = st.integers(0, 5)
+cuts = st.none() | st.builds(
+    Cut,
+    operation=st.sampled_from(("commit", "commit", "fetchval", "fetchrow", "execute", "copy_to_table")),
+    nth=st.integers(1, 3),
+    moment=st.sampled_from(("before", "during", "after")),
+    error=st.sampled_from((ConnectionResetError, TimeoutError)),
+)
+
+
+class ShardMachine(RuleBasedStateMachine):
+    """The rules. `lives` are the writers that run, each with its file; a rule lets one of them act."""
+
+    def __init__(self, url: str, folder: Path, wire: Wire, happened: Counter[str]) -> None:
+        super().__init__()
+        self.url = url
+        self.folder = folder
+        self.wire = wire
+        self.loop = asyncio.new_event_loop()
+        self.oracle = Oracle()
+        self.happened = happened
+        self.files: list[File] = [File(0)]
+        self.lives: list[tuple[Life, File]] = []
+        self.sent: dict[int, list[Frame]] = {}  # by life: what has arrived and is not journaled
+        self.views: dict[int, list[Frame]] = {}  # by life: what its window has seen
+        self.born = 0
+        self.first_seq = 0
+        self.checker = self.do(wire.real_connect(url, "checker", 10))
+        self.do(self.checker.execute("TRUNCATE meter_history, vehicle_history, meter_current, vehicle_current"))
+        self.do(self.checker.execute("TRUNCATE shard_checkpoint, dead_letter CASCADE"))
+        for file in folder.iterdir():
+            file.unlink()
+
+    def do(self, work: Any) -> Any:
+        return self.loop.run_until_complete(work)
+
+    def path(self, file: File) -> Path:
+        return self.folder / f"journal-{file.number}.sqlite"
+
+    def pick(self, number: int) -> tuple[Life, File]:
+        return self.lives[number % len(self.lives)]
+
+    # --- what a life may do -------------------------------------------------------------------------------------------
+
+    @initialize()
+    def first_life(self) -> None:
+        self._start(self.files[0])
+
+    @precondition(lambda self: len(self.lives) < LIVES_MAX)
+    @rule(number=which)
+    def start(self, number: int) -> None:
+        """A new writer: after the end of one, or beside one."""
+        self._start(self.files[number % len(self.files)])
+
+    @precondition(lambda self: self.lives)
+    @rule(number=which, group=groups, at_once=st.booleans())
+    def receive(self, number: int, group: list[list[Reading]], at_once: bool) -> None:
+        life, file = self.pick(number)
+        self._send(life, group)
+        if at_once:
+            self._sync(life, file)
+
+    @precondition(lambda self: any(file.frames for _, file in self.lives))
+    @rule(number=which, old=which)
+    def receive_again(self, number: int, old: int) -> None:
+        """A client that has got no answer sends the same once more."""
+        life, file = self.pick(number)
+        if file.frames:
+            self._send(life, [file.frames[-1 - old % len(file.frames)].readings])
+
+    @precondition(lambda self: self.lives)
+    @rule(number=which)
+    def sync(self, number: int) -> None:
+        self._sync(*self.pick(number))
+
+    @precondition(lambda self: self.lives)
+    @rule(number=which, steps=st.integers(1, 4), cut=cuts)
+    def flush(self, number: int, steps: int, cut: Cut | None) -> None:
+        life, file = self.pick(number)
+        self.wire.cut = cut
+        for _ in range(steps):
+            if not self._act(life, file, life.committer.step(until_empty=True)):
+                break
+        self.wire.cut = None
+
+    @precondition(lambda self: self.lives)
+    @rule(number=which, group=groups, cut=cuts)
+    def flush_while_more_comes(self, number: int, group: list[list[Reading]], cut: Cut | None) -> None:
+        life, file = self.pick(number)
+        if life.seen < len(file.frames):
+            return
+        self._send(life, group)
+        self.wire.cut = cut
+        self._act(life, file, life.committer.step(until_empty=True), self.loop.create_task(life.sync()))
+        self.wire.cut = None
+
+    @precondition(lambda self: self.lives)
+    @rule(number=which)
+    def prune(self, number: int) -> None:
+        life, _ = self.pick(number)
+        before = life.journal.oldest_seq
+        self.do(life.prune())
+        self.happened["pruned"] += life.journal.oldest_seq > before
+
+    @precondition(lambda self: self.lives)
+    @rule(number=which)
+    def stop(self, number: int) -> None:
+        """A clean end: everything is journaled and flushed before it."""
+        life, file = self.pick(number)
+        if self._sync(life, file) and self._act(life, file, life.stop()):
+            assert not life.has_work
+            self._forget(life)
+
+    # --- what may happen to it ----------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.lives)
+    @rule(number=which)
+    def kill(self, number: int) -> None:
+        """kill -9 between two steps: what was written stays, what was not journaled is gone."""
+        self._end(self.pick(number)[0])
+
+    @precondition(lambda self: self.lives)
+    @rule(number=which, group=groups, committed=st.booleans())
+    def kill_in_append(self, number: int, group: list[list[Reading]], committed: bool) -> None:
+        """kill -9 before or right after the journal's commit; nobody was told of it."""
+        life, file = self.pick(number)
+        if life.seen < len(file.frames):
+            return
+        self._send(life, group)
+        self._append_without_answer(life, "journal.after_commit" if committed else "journal.before_commit")
+        if committed:
+            file.in_doubt = self.sent[life.number]
+        self._end(life)
+        self._look_into(file, {True} if committed else {False})
+
+    @precondition(lambda self: self.lives)
+    @rule(number=which, group=groups, share=st.sampled_from((0.0, 0.3, 0.6, 0.99, 1.0)), garbled=st.booleans())
+    def power_cut(self, number: int, group: list[list[Reading]], share: float, garbled: bool) -> None:
+        """The machine of a file stops in the middle of an append: the last WAL is torn, or all there but not reported."""
+        file = self.files[number % len(self.files)]
+        here = [life for life, own in self.lives if own is file]
+        writing = next((life for life in here if life.seen == len(file.frames)), None)
+        left = read_files(self.path(file))
+        if writing is not None:
+            self._send(writing, group)
+            moments = self._append_without_answer(writing, "journal.after_commit")
+            left = tear(moments["journal.before_commit"], moments["journal.after_commit"], share, garbled)
+            file.in_doubt = self.sent[writing.number]
+        for life in here:
+            self._end(life)
+        write_files(self.path(file), left)
+        self._look_into(file, {True} if share == 1.0 and not garbled else {True, False})
+
+    @precondition(lambda self: len(self.files) < FILES_MAX)
+    @rule(number=which)
+    def copy(self, number: int) -> None:
+        """An operator copies a journal, with or without a writer on it."""
+        file = self.files[number % len(self.files)]
+        if self.path(file).exists():
+            self.files.append(file.copy(len(self.files)))
+            write_files(self.path(self.files[-1]), read_files(self.path(file)))
+
+    @precondition(lambda self: self.oracle.committed)
+    @rule(back=st.integers(1, 3))
+    def repeat_a_flush(self, back: int) -> None:
+        """A flush that was committed long ago comes once more, from its rightful owner: it is refused whole."""
+        owner = next((life for life, _ in self.lives if life.number == self.oracle.owner), None)
+        after = len(self.oracle.committed) - back
+        if owner is None or after < 0 or owner.committer.epoch != self.oracle.epoch:
+            return
+        self.do(self._repeat(owner, self.first_seq - 1 + after, self.first_seq - 1 + len(self.oracle.committed)))
+        self._observe(None, None)
+
+    # --- how it is done -----------------------------------------------------------------------------------------------
+
+    def _start(self, file: File) -> None:
+        self.born += 1
+        life = self.do(Life(self.born, self.path(file), self.url, CONFIG, WINDOW_READINGS).open())
+        self.first_seq = life.first_seq
+        assert life.seen == len(file.frames), "what was acknowledged is in the file, and nothing else"
+        self.lives.append((life, file))
+        self.sent[life.number] = []
+        self.views[life.number] = list(file.frames)
+
+    def _send(self, life: Life, group: list[list[Reading]]) -> None:
+        for some in group:
+            frame = Frame(sorted(some, key=lambda reading: reading.kind))
+            life.send(frame.lines)
+            self.sent[life.number].append(frame)
+
+    def _sync(self, life: Life, file: File) -> bool:
+        """Journal what has arrived; False when the writer finds that another one has written, and ends."""
+        if not self.sent[life.number]:
+            return True
+        try:
+            acks = self.do(life.sync())
+        except JournalError:
+            self.happened["appends refused"] += 1
+            assert life.seen < len(file.frames), "only another writer on the same file is a reason"
+            self._end(life)
+            return False
+        assert life.seen == len(file.frames) + len(acks), "nothing is acknowledged beside what another has written"
+        self._synced(life, file, acks)
+        return True
+
+    def _synced(self, life: Life, file: File, acks: list[Any]) -> None:
+        frames, self.sent[life.number] = self.sent[life.number], []
+        assert len(acks) == len(frames), "every frame is acknowledged"
+        for ack, frame in zip(acks, frames, strict=True):
+            frame.mark(ack.duplicates)
+            check_marks(self.views[life.number], frame, WINDOW_READINGS // 2)
+            self.views[life.number].append(frame)
+            file.frames.append(frame)
+            self.happened["readings"] += len(frame.readings)
+            self.happened["re-sends"] += len(frame.resent)
+            assert ack.seq == self.first_seq + len(file.frames) - 1
+
+    def _act(self, life: Life, file: File, work: Any, syncing: Any = None) -> bool:
+        """Let a life deal with PostgreSQL, while it journals if it is told to; False when it ends because it is fenced.
+        Checks that it is so if it must be, and only if it may be.
+        """
+        must, may = self._fencing(life, file)
+        self.wire.life = life
+        before = len(self.oracle.committed)
+        fenced = False
+        try:
+            self.do(work)
+        except FencedError:
+            fenced = True
+        if syncing is not None:
+            self._synced(life, file, self.do(syncing))
+        if fenced:
+            assert may, "the rightful owner was fenced"
+            self.happened["fenced"] += 1
+            self._end(life)
+            self._observe(None, None)
+            return False
+        was_cut = self.wire.cut is not None and self.wire.cut.done
+        if was_cut:
+            self.happened[f"cut {self.wire.cut.moment} {self.wire.cut.operation}"] += 1
+            self.do(self._settle())
+        assert not must or was_cut, "a writer that is not the owner must be fenced"
+        self._observe(life, file)
+        assert not must or len(self.oracle.committed) == before
+        return True
+
+    def _fencing(self, life: Life, file: File) -> tuple[bool, bool]:
+        """Whether a life must be fenced when it turns to PostgreSQL now, and whether it may be."""
+        oracle = self.oracle
+        if oracle.owner == life.number:
+            return False, False
+        if life.committer.epoch:  # it was the owner, and learns otherwise at its next flush or connection
+            return life.has_work or not life.is_connected, True
+        frames = file.frames[: life.seen]
+        if not oracle.continues(frames):
+            return True, True
+        known = oracle.owner is None or oracle.owner in file.owners
+        return False, not known or len(oracle.committed) > life.opened_with
+
+    def _append_without_answer(self, life: Life, at: str) -> dict[str, dict[str, bytes]]:
+        """Append what has arrived and end at a failpoint; return the files as they were at the failpoints."""
+        moments = {}
+
+        def reach(point: str) -> None:
+            moments[point] = read_files(life.path)
+            if point == at:
+                raise OSError("killed")
+
+        with mock.patch.object(failpoints, "_reach", reach), pytest.raises(JournalError):
+            self.do(life.sync())
+        return moments
+
+    def _look_into(self, file: File, may_be_there: set[bool]) -> None:
+        """After a crash in an append: all of its group is in the file, or nothing."""
+        group, file.in_doubt = file.in_doubt, []
+        life = self.do(Life(0, self.path(file), self.url, CONFIG, WINDOW_READINGS).open())
+        is_there = life.seen > len(file.frames)
+        assert life.seen == len(file.frames) + (len(group) if is_there else 0)
+        assert is_there in may_be_there or not group
+        if is_there:
+            first = self.first_seq + len(file.frames)
+            entries = self.do(life.journal.read(first - 1, life.journal.last_seq, 1 << 30))
+            for frame, entry in zip(group, entries, strict=True):
+                frame.mark(entry.duplicates)
+                file.frames.append(frame)
+        life.die()
+
+    def _end(self, life: Life) -> None:
+        """End a process at once. Its files stay as they are, also where SQLite would tidy up at a closing in order."""
+        file = next(own for other, own in self.lives if other is life)
+        alone = sum(own is file for _, own in self.lives) == 1
+        left = read_files(self.path(file)) if alone else None
+        self._forget(life)
+        life.die()
+        if left is not None:
+            write_files(self.path(file), left)
+
+    def _forget(self, life: Life) -> None:
+        self.lives = [(other, file) for other, file in self.lives if other is not life]
+        self.wire.lose(life)
+
+    async def _repeat(self, owner: Life, after: int, last: int) -> None:
+        batch = Batch()
+        for seq, frame in enumerate(self.oracle.committed[after - last :], start=after + 1):
+            batch.add(seq, [(part, split_lines(part.rows)) for part in parts_of(frame.lines)], {})
+        connection = await self.wire.real_connect(self.url, "repeater", 10)
+        try:
+            await prepare(connection)
+            with pytest.raises(FencedError):
+                await flush(connection, batch, Ownership(owner.journal.identity.journal_id, self.oracle.epoch), after)
+        finally:
+            connection.terminate()
+
+    # --- what must hold -----------------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Wait until PostgreSQL has ended what a cut connection had begun."""
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'hseie writer%' AND datname = $1 "
+        name = self.url.rsplit("/", 1)[1]
+        deadline = time.monotonic() + 60
+        while await self.checker.fetchval(sql + "AND pid <> ALL($2)", name, self.wire.backends()):
+            assert time.monotonic() < deadline, "a cut connection still has its backend"
+            await asyncio.sleep(0.002)
+
+    def _observe(self, life: Life | None, file: File | None) -> None:
+        """Compare PostgreSQL with the oracle after `life` has acted (nobody: then nothing may have changed)."""
+        row, found = self.do(self._read())
+        oracle = self.oracle
+        if row is None:
+            assert oracle.owner is None
+        else:
+            assert row["epoch"] >= oracle.epoch, "the epoch fell"
+            if row["epoch"] > oracle.epoch:
+                assert life is not None
+                assert file is not None
+                self.happened["claims"] += 1
+                oracle.epoch, oracle.owner = row["epoch"], life.number
+                file.owners.add(life.number)
+            committed = row["last_seq"] - self.first_seq + 1
+            assert committed >= len(oracle.committed), "the checkpoint moved backwards"
+            if committed > len(oracle.committed):
+                assert life is not None
+                assert file is not None
+                assert oracle.owner == life.number, "a writer has stored that is not the owner"
+                assert oracle.continues(file.frames), "acknowledged frames were passed over"
+                self.happened["flushes"] += 1
+                oracle.committed += file.frames[len(oracle.committed) : committed]
+                assert len(oracle.committed) == committed, "stored what is not in the journal"
+            for other, own in self.lives:
+                if oracle.continues(own.frames):
+                    assert other.told_committed <= row["last_seq"], "told of a commit that is not there"
+        assert found == oracle.tables()
+
+    async def _read(self) -> tuple[Any, Tables]:
+        found = Tables([], [], [], {})
+        async with self.checker.transaction(isolation="repeatable_read", readonly=True):
+            row = await self.checker.fetchrow("SELECT epoch, last_seq FROM shard_checkpoint")
+            for name, value in zip(KIND_NAMES, ("kwh_consumed_ac", "kwh_delivered_dc"), strict=True):
+                columns = f"{name}_id, timestamp, {value}::int"
+                history = await self.checker.fetch(f"SELECT {columns} FROM {name}_history ORDER BY id")
+                found.history.append([tuple(row.values()) for row in history])
+                current = await self.checker.fetch(f"SELECT {columns} FROM {name}_current")
+                found.current.append({row[0]: tuple(row.values()) for row in current})
+                parked = await self.checker.fetch("SELECT original FROM dead_letter WHERE kind = $1", name)
+                found.parked.append(Counter(row[0] for row in parked))
+            for book in await self.checker.fetch(statement("audit_books")):
+                counts = (book["received"], book["stored"], book["duplicates"], book["dead_lettered"])
+                found.books[book["kind"]] = counts
+        return row, found
+
+    def teardown(self) -> None:
+        """Bring everything that was acknowledged into PostgreSQL, by one more life on the rightful file."""
+        try:
+            for life, _ in list(self.lives):
+                self._end(life)
+            if sys.exc_info()[0] is None:
+                self._drain()
+        finally:
+            for life, _ in list(self.lives):
+                self._end(life)
+            self.checker.terminate()
+            self.do(asyncio.sleep(0))
+            self.do(self.loop.shutdown_default_executor())
+            self.loop.close()
+
+    def _drain(self) -> None:
+        self.wire.cut = None
+        rightful = [
+            file
+            for file in self.files
+            if self.oracle.continues(file.frames) and (self.oracle.owner is None or self.oracle.owner in file.owners)
+        ]
+        file = rightful[0]
+        self._start(file)
+        life, _ = self.lives[-1]
+        for _ in range(20 + len(file.frames)):
+            assert self._act(life, file, life.committer.step(until_empty=True))
+        assert len(self.oracle.committed) == len(file.frames), "not everything acknowledged is in PostgreSQL"
+
+
+def explore(url: str, folder: Path, wire: Wire, examples: int, number: int, happened: Counter[str]) -> None:
+    """Let hypothesis play the machine; a failure prints the shortest steps that it finds."""
+
+    def machine() -> ShardMachine:
+        return ShardMachine(url, folder, wire, happened)
+
+    run_state_machine_as_test(
+        seed(number)(machine),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.timeout(900 + 180 * MINUTES)
+def test_every_reading_is_stored_exactly_once(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Wire(database.connect)
+    monkeypatch.setattr(database, "connect", wire.connect)
+    monkeypatch.setattr("hseie.writer.service._PRUNE_EVERY_S", 0)
+    monkeypatch.setattr("hseie.writer.committer._BACKOFF_MIN_S", 0.0)
+    monkeypatch.setattr("hseie.writer.pending._READ_BYTES_MAX", 400)  # a few frames at a time
+    monkeypatch.setattr("hseie.writer.journal._COPY_BACK_BYTES", 60_000)  # after every few appends
+    monkeypatch.setattr("hseie.writer.journal._WAL_PAGES_MAX", 4)
+
+    async def refuse_a_value() -> None:
+        connection = await wire.real_connect(database_url, "tests", 10)
+        for kind, value in zip(KIND_NAMES, ("kwh_consumed_ac", "kwh_delivered_dc"), strict=True):
+            await connection.execute(
+                f"ALTER TABLE {kind}_history ADD CONSTRAINT refused CHECK ({value} <> {REFUSED_KWH})"
+            )
+        await connection.close()
+
+    asyncio.run(refuse_a_value())
+    number = int(os.environ.get("HSEIE_TEST_SEED") or random.randrange(1_000_000))
+    deadline = time.monotonic() + 60 * MINUTES
+    happened: Counter[str] = Counter()
+    while True:
+        print(f"HSEIE_TEST_SEED={number}")
+        explore(database_url, tmp_path, wire, 40, number, happened)
+        print(dict(happened))
+        number += 1
+        if time.monotonic() >= deadline:
+            return

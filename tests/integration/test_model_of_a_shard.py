@@ -31,9 +31,10 @@ from tests.integration.shard_life import Cut, Life, Wire, parts_of, read_files, 
 from tests.integration.shard_oracle import KIND_NAMES, REFUSED_KWH, File, Frame, Oracle, Reading, Tables, check_marks
 
 MINUTES = float(os.environ.get("HSEIE_FAULT_MINUTES") or 0)
-WINDOW_READINGS = 16  # at least half of them are remembered
-FILES_MAX = 3
-LIVES_MAX = 3
+WINDOW_READINGS = 12  # at least half of them are remembered
+MOMENTS = ("journal.before_commit", "journal.after_commit")
+FILES_MAX = 2
+LIVES_MAX = 2
 CONFIG = load(None, {"HSEIE_WRITER__PENDING_BYTES_MAX": "700", "HSEIE_POSTGRES__FLUSH_TIMEOUT_MS": "10000"}).config
 
 readings = st.builds(
@@ -47,10 +48,11 @@ readings = st.builds(
 )
 groups = st.lists(st.lists(readings, min_size=1, max_size=5), min_size=1, max_size=3)
 which = st.integers(0, 5)
+usually = st.sampled_from((True, True, True, False))
 cuts = st.none() | st.builds(
     Cut,
     operation=st.sampled_from(("commit", "commit", "fetchval", "fetchrow", "execute", "copy_to_table")),
-    nth=st.integers(1, 3),
+    nth=st.sampled_from((1, 1, 1, 2, 3)),
     moment=st.sampled_from(("before", "during", "after")),
     error=st.sampled_from((ConnectionResetError, TimeoutError)),
 )
@@ -101,7 +103,7 @@ class ShardMachine(RuleBasedStateMachine):
         self._start(self.files[number % len(self.files)])
 
     @precondition(lambda self: self.lives)
-    @rule(number=which, group=groups, at_once=st.booleans())
+    @rule(number=which, group=groups, at_once=usually)
     def receive(self, number: int, group: list[list[Reading]], at_once: bool) -> None:
         life, file = self.pick(number)
         self._send(life, group)
@@ -109,17 +111,14 @@ class ShardMachine(RuleBasedStateMachine):
             self._sync(life, file)
 
     @precondition(lambda self: any(file.frames for _, file in self.lives))
-    @rule(number=which, old=which)
-    def receive_again(self, number: int, old: int) -> None:
+    @rule(number=which, old=which, at_once=usually)
+    def receive_again(self, number: int, old: int, at_once: bool) -> None:
         """A client that has got no answer sends the same once more."""
         life, file = self.pick(number)
         if file.frames:
             self._send(life, [file.frames[-1 - old % len(file.frames)].readings])
-
-    @precondition(lambda self: self.lives)
-    @rule(number=which)
-    def sync(self, number: int) -> None:
-        self._sync(*self.pick(number))
+        if at_once:
+            self._sync(life, file)
 
     @precondition(lambda self: self.lives)
     @rule(number=which, steps=st.integers(1, 4), cut=cuts)
@@ -151,53 +150,53 @@ class ShardMachine(RuleBasedStateMachine):
         self.happened["pruned"] += life.journal.oldest_seq > before
 
     @precondition(lambda self: self.lives)
-    @rule(number=which)
-    def stop(self, number: int) -> None:
+    @rule(number=which, again=usually)
+    def stop(self, number: int, again: bool) -> None:
         """A clean end: everything is journaled and flushed before it."""
         life, file = self.pick(number)
         if self._sync(life, file) and self._act(life, file, life.stop()):
             assert not life.has_work
             self._forget(life)
+            self._start_if(again, file)
 
     # --- what may happen to it ----------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.lives)
-    @rule(number=which)
-    def kill(self, number: int) -> None:
-        """kill -9 between two steps: what was written stays, what was not journaled is gone."""
-        self._end(self.pick(number)[0])
-
-    @precondition(lambda self: self.lives)
-    @rule(number=which, group=groups, committed=st.booleans())
-    def kill_in_append(self, number: int, group: list[list[Reading]], committed: bool) -> None:
-        """kill -9 before or right after the journal's commit; nobody was told of it."""
+    @rule(number=which, group=groups, at=st.sampled_from(("", *MOMENTS)), again=usually)
+    def kill(self, number: int, group: list[list[Reading]], at: str, again: bool) -> None:
+        """kill -9 between two steps, or in an append before or right after its commit, with nobody told: what was
+        committed stays.
+        """
         life, file = self.pick(number)
-        if life.seen < len(file.frames):
-            return
-        self._send(life, group)
-        self._append_without_answer(life, "journal.after_commit" if committed else "journal.before_commit")
-        if committed:
+        if at and life.seen == len(file.frames):
+            self._send(life, group)
+            self._append_without_answer(life, at)
             file.in_doubt = self.sent[life.number]
         self._end(life)
-        self._look_into(file, {True} if committed else {False})
+        self._look_into(file, {at == "journal.after_commit"})
+        self._start_if(again, file)
 
     @precondition(lambda self: self.lives)
-    @rule(number=which, group=groups, share=st.sampled_from((0.0, 0.3, 0.6, 0.99, 1.0)), garbled=st.booleans())
-    def power_cut(self, number: int, group: list[list[Reading]], share: float, garbled: bool) -> None:
-        """The machine of a file stops in the middle of an append: the last WAL is torn, or all there but not reported."""
-        file = self.files[number % len(self.files)]
+    @rule(
+        number=which, group=groups, share=st.sampled_from((0.0, 0.5, 0.99, 1.0)), garbled=st.booleans(), again=usually
+    )
+    def power_cut(self, number: int, group: list[list[Reading]], share: float, garbled: bool, again: bool) -> None:
+        """The machine of a file stops in the middle of an append: the WAL's end is torn, or there and not reported."""
+        _, file = self.pick(number)
         here = [life for life, own in self.lives if own is file]
         writing = next((life for life in here if life.seen == len(file.frames)), None)
         left = read_files(self.path(file))
         if writing is not None:
             self._send(writing, group)
-            moments = self._append_without_answer(writing, "journal.after_commit")
-            left = tear(moments["journal.before_commit"], moments["journal.after_commit"], share, garbled)
+            moments = self._append_without_answer(writing, MOMENTS[1])
+            before, after = (moments[moment] for moment in MOMENTS)
+            left = tear(before, after, share, garbled)
             file.in_doubt = self.sent[writing.number]
         for life in here:
             self._end(life)
         write_files(self.path(file), left)
         self._look_into(file, {True} if share == 1.0 and not garbled else {True, False})
+        self._start_if(again, file)
 
     @precondition(lambda self: len(self.files) < FILES_MAX)
     @rule(number=which)
@@ -229,6 +228,10 @@ class ShardMachine(RuleBasedStateMachine):
         self.lives.append((life, file))
         self.sent[life.number] = []
         self.views[life.number] = list(file.frames)
+
+    def _start_if(self, again: bool, file: File) -> None:
+        if again and len(self.lives) < LIVES_MAX:
+            self._start(file)
 
     def _send(self, life: Life, group: list[list[Reading]]) -> None:
         for some in group:
@@ -456,7 +459,7 @@ def explore(url: str, folder: Path, wire: Wire, examples: int, number: int, happ
         seed(number)(machine),
         settings=settings(
             max_examples=examples,
-            stateful_step_count=40,
+            stateful_step_count=50,
             deadline=None,
             database=None,
             phases=[Phase.generate, Phase.shrink],

@@ -50,6 +50,7 @@ class Batch:
     def __init__(self) -> None:
         self.kinds = [KindBatch() for _ in KINDS]
         self.last_seq = 0
+        self.last_crc: int | None = None  # of that frame in the journal; noted when the batch is taken
         self.readings = 0
         self.bytes = 0
 

@@ -123,7 +123,7 @@ async def _copy_apart(connection: Any, kind: Kind, lines: list[bytes], refused_m
 
 async def _move_checkpoint(connection: Any, batch: Batch, owner: Ownership, previous_seq: int) -> None:
     moved = await connection.fetchval(
-        statement("checkpoint_move"), owner.journal_id, owner.epoch, previous_seq, batch.last_seq
+        statement("checkpoint_move"), owner.journal_id, owner.epoch, previous_seq, batch.last_seq, batch.last_crc
     )
     if moved is None:
         raise FencedError(

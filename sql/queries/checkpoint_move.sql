@@ -1,4 +1,4 @@
--- Move the checkpoint of journal $1 from $3 to $4, if epoch $2 still owns it. No row: fenced.
-UPDATE shard_checkpoint SET last_seq = $4, updated_at = now()
+-- Move the checkpoint of journal $1 from $3 to $4, a frame with CRC $5, if epoch $2 still owns it. No row: fenced.
+UPDATE shard_checkpoint SET last_seq = $4, last_crc = $5, updated_at = now()
 WHERE journal_id = $1 AND epoch = $2 AND last_seq = $3
 RETURNING last_seq

@@ -60,15 +60,18 @@ class Frame:
 
 @dataclass(eq=False)
 class File:
-    """A journal file, or a copy of one: what is durable in it, and the owners whose flushing it knows of."""
+    """A journal file, or a copy of one: what is durable in it, the lives on it that owned the checkpoint, and those that
+    tried to.
+    """
 
     number: int
     frames: list[Frame] = field(default_factory=list)
     owners: set[int] = field(default_factory=set)
+    tried: set[int] = field(default_factory=set)
     in_doubt: list[Frame] = field(default_factory=list)  # the group of an append that a crash interrupted
 
     def copy(self, number: int) -> "File":
-        return File(number, list(self.frames), set(self.owners))
+        return File(number, list(self.frames), set(self.owners), set(self.tried))
 
 
 def check_marks(before: list[Frame], frame: Frame, remembered_min: int) -> None:

@@ -60,8 +60,8 @@ class Frame:
 
 @dataclass(eq=False)
 class File:
-    """A journal file, or a copy of one: what is durable in it, the lives on it that owned the checkpoint, and those that
-    tried to.
+    """A journal file, or a copy of one: what is durable in it, the lives on it that owned the checkpoint, and those
+    that tried to.
     """
 
     number: int

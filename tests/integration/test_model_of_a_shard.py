@@ -23,7 +23,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from hseie import database, failpoints
 from hseie.config import load
-from hseie.database import statement
 from hseie.errors import FencedError, JournalError
 from hseie.writer.batch import Batch, split_lines
 from hseie.writer.flush import Ownership, flush, prepare
@@ -33,10 +32,26 @@ from tests.integration.shard_oracle import KIND_NAMES, REFUSED_KWH, File, Frame,
 MINUTES = float(os.environ.get("HSEIE_FAULT_MINUTES") or 0)
 EXAMPLES = 20  # a round
 WINDOW_READINGS = 12  # at least half of them are remembered
+ENERGY = dict(zip(KIND_NAMES, ("kwh_consumed_ac", "kwh_delivered_dc"), strict=True))
 MOMENTS = ("journal.before_commit", "journal.after_commit")
 FILES_MAX = 2
 LIVES_MAX = 2
 CONFIG = load(None, {"HSEIE_WRITER__PENDING_BYTES_MAX": "700", "HSEIE_POSTGRES__FLUSH_TIMEOUT_MS": "10000"}).config
+
+# One statement, so that all of it is of one moment; a list a column.
+READ = "SELECT " + ", ".join(
+    f"coalesce((SELECT array_agg({what}) FROM {table}), '{{}}') AS {name}"
+    for name, what, table in (
+        ("checkpoint", "ROW(epoch, last_seq)", "shard_checkpoint"),
+        ("books", "ROW(kind, received, stored, duplicates, dead_lettered)", "shard_book"),
+        *(
+            (f"{kind}_{place}", f"ROW({kind}_id, timestamp, {value}::int){order}", f"{kind}_{place}")
+            for kind, value in ENERGY.items()
+            for place, order in (("history", " ORDER BY id"), ("current", ""))
+        ),
+        *((f"{kind}_parked", "original", f"dead_letter WHERE kind = '{kind}'") for kind in KIND_NAMES),
+    )
+)
 
 readings = st.builds(
     Reading,
@@ -88,7 +103,7 @@ class ShardMachine(RuleBasedStateMachine):
     def path(self, file: File) -> Path:
         return self.folder / f"journal-{file.number}.sqlite"
 
-    # No rule has a precondition: what a cut leaves behind may differ from time to time, what hypothesis chooses must not.
+    # No rule has a precondition: what a cut leaves behind may differ from run to run, and the choice of rules must not.
 
     def pick(self, number: int) -> tuple[Life, File]:
         if not self.lives:
@@ -369,49 +384,48 @@ class ShardMachine(RuleBasedStateMachine):
 
     def _observe(self, life: Life | None, file: File | None) -> None:
         """Compare PostgreSQL with the oracle after `life` has acted (nobody: then nothing may have changed)."""
-        row, found = self.do(self._read())
+        checkpoint, found = self.do(self._read())
         oracle = self.oracle
-        if row is None:
+        if checkpoint is None:
             assert oracle.owner is None
         else:
-            assert row["epoch"] >= oracle.epoch, "the epoch fell"
-            if row["epoch"] > oracle.epoch:
-                assert life is not None
-                assert file is not None
-                self.happened["claims"] += 1
-                oracle.epoch, oracle.owner = row["epoch"], life.number
-                file.owners.add(life.number)
-            committed = row["last_seq"] - self.first_seq + 1
-            assert committed >= len(oracle.committed), "the checkpoint moved backwards"
-            if committed > len(oracle.committed):
-                assert life is not None
-                assert file is not None
-                assert oracle.owner == life.number, "a writer has stored that is not the owner"
-                assert oracle.continues(file.frames), "acknowledged frames were passed over"
-                self.happened["flushes"] += 1
-                oracle.committed += file.frames[len(oracle.committed) : committed]
-                assert len(oracle.committed) == committed, "stored what is not in the journal"
-            for other, own in self.lives:
-                if oracle.continues(own.frames):
-                    assert other.told_committed <= row["last_seq"], "told of a commit that is not there"
+            self._follow(*checkpoint, life, file)
         assert found == oracle.tables()
 
+    def _follow(self, epoch: int, last_seq: int, life: Life | None, file: File | None) -> None:
+        """Let the oracle go where the checkpoint has gone, if that is allowed."""
+        oracle = self.oracle
+        assert epoch >= oracle.epoch, "the epoch fell"
+        if epoch > oracle.epoch:
+            assert life is not None
+            assert file is not None
+            self.happened["claims"] += 1
+            oracle.epoch, oracle.owner = epoch, life.number
+            file.owners.add(life.number)
+        committed = last_seq - self.first_seq + 1
+        assert committed >= len(oracle.committed), "the checkpoint moved backwards"
+        if committed > len(oracle.committed):
+            assert life is not None
+            assert file is not None
+            self.happened["flushes"] += 1
+            assert oracle.owner == life.number, "a writer has stored that is not the owner"
+            assert oracle.continues(file.frames), "acknowledged frames were passed over"
+            oracle.committed += file.frames[len(oracle.committed) : committed]
+            assert len(oracle.committed) == committed, "stored what is not in the journal"
+        for other, own in self.lives:
+            if oracle.continues(own.frames):
+                assert other.told_committed <= last_seq, "told of a commit that is not there"
+
     async def _read(self) -> tuple[Any, Tables]:
+        """The checkpoint and what the tables hold, all at one moment."""
+        row = await self.checker.fetchrow(READ)
         found = Tables([], [], [], {})
-        async with self.checker.transaction(isolation="repeatable_read", readonly=True):
-            row = await self.checker.fetchrow("SELECT epoch, last_seq FROM shard_checkpoint")
-            for name, value in zip(KIND_NAMES, ("kwh_consumed_ac", "kwh_delivered_dc"), strict=True):
-                columns = f"{name}_id, timestamp, {value}::int"
-                history = await self.checker.fetch(f"SELECT {columns} FROM {name}_history ORDER BY id")
-                found.history.append([tuple(row.values()) for row in history])
-                current = await self.checker.fetch(f"SELECT {columns} FROM {name}_current")
-                found.current.append({row[0]: tuple(row.values()) for row in current})
-                parked = await self.checker.fetch("SELECT original FROM dead_letter WHERE kind = $1", name)
-                found.parked.append(Counter(row[0] for row in parked))
-            for book in await self.checker.fetch(statement("audit_books")):
-                counts = (book["received"], book["stored"], book["duplicates"], book["dead_lettered"])
-                found.books[book["kind"]] = counts
-        return row, found
+        for name in KIND_NAMES:
+            found.history.append([tuple(reading) for reading in row[f"{name}_history"]])
+            found.current.append({state[0]: tuple(state) for state in row[f"{name}_current"]})
+            found.parked.append(Counter(row[f"{name}_parked"]))
+        found.books = {kind: tuple(counts) for kind, *counts in row["books"]}
+        return (row["checkpoint"] or [None])[0], found
 
     def teardown(self) -> None:
         """Bring everything that was acknowledged into PostgreSQL, by one more life on the rightful file."""
@@ -438,7 +452,9 @@ class ShardMachine(RuleBasedStateMachine):
         file = rightful[0]
         self._start(file)
         life, _ = self.lives[-1]
-        for _ in range(20 + len(file.frames)):
+        for _ in range(10 + 3 * len(file.frames)):
+            if life.is_connected and not life.has_work:
+                break
             assert self._act(life, file, life.committer.step(until_empty=True))
         assert len(self.oracle.committed) == len(file.frames), "not everything acknowledged is in PostgreSQL"
 
@@ -476,7 +492,7 @@ def test_every_reading_is_stored_exactly_once(
 
     async def refuse_a_value() -> None:
         connection = await wire.real_connect(database_url, "tests", 10)
-        for kind, value in zip(KIND_NAMES, ("kwh_consumed_ac", "kwh_delivered_dc"), strict=True):
+        for kind, value in ENERGY.items():
             await connection.execute(
                 f"ALTER TABLE {kind}_history ADD CONSTRAINT refused CHECK ({value} <> {REFUSED_KWH})"
             )

@@ -4,7 +4,6 @@ Everything in it is the real thing, wired as `hseie.writer.service` does it. Wha
 connections that can be cut at any operation, and files that are left as a kill or a power cut leaves them.
 """
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
@@ -29,8 +28,8 @@ _WINDOW_S = 3600  # never over within a test; the limit on readings turns the wi
 
 @dataclass
 class Cut:
-    """The connection is lost at the `nth` operation of a name: "before", "during" or "after" it (then the answer is
-    lost), and `error` is what its user hears. `done` tells that it has happened.
+    """The connection is lost at the `nth` operation of a name: "before" or "after" it (then the answer is lost), and
+    `error` is what its user hears. `done` tells that it has happened.
     """
 
     operation: str
@@ -48,6 +47,7 @@ class Wire:
         self._made: list[tuple[object, Cuttable]] = []
         self.life: object = None  # who is acting
         self.cut: Cut | None = None
+        self.meanwhile: tuple[str, Callable[[], Awaitable[None]]] | None = None  # what happens before an operation
 
     async def connect(self, *arguments: Any) -> "Cuttable":
         connection = Cuttable(await self.real_connect(*arguments), self)
@@ -92,13 +92,15 @@ class Cuttable:
         return _Transaction(self, self._real.transaction())
 
     async def do(self, operation: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        if self._wire.meanwhile is not None and self._wire.meanwhile[0] == operation:
+            _, happens = self._wire.meanwhile
+            self._wire.meanwhile = None
+            await happens()
         cut = self._wire.reached(operation)
         if cut is None:
             return await work()
         if cut.moment == "before":
             self._real.terminate()
-        elif cut.moment == "during":  # it is sent, and its answer is not waited for
-            asyncio.get_running_loop().call_soon(self._real.terminate)
         try:
             await work()
         except database.DATABASE_ERRORS as error:

@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -65,11 +66,12 @@ readings = st.builds(
 groups = st.lists(st.lists(readings, min_size=1, max_size=5), min_size=1, max_size=3)
 which = st.integers(0, 5)
 usually = st.sampled_from((True, True, True, False))
+operations = st.sampled_from(("commit", "commit", "fetchval", "fetchrow", "execute", "copy_to_table"))
 cuts = st.none() | st.builds(
     Cut,
-    operation=st.sampled_from(("commit", "commit", "fetchval", "fetchrow", "execute", "copy_to_table")),
+    operation=operations,
     nth=st.sampled_from((1, 1, 1, 2, 3)),
-    moment=st.sampled_from(("before", "during", "after")),
+    moment=st.sampled_from(("before", "after")),
     error=st.sampled_from((ConnectionResetError, TimeoutError)),
 )
 
@@ -102,8 +104,6 @@ class ShardMachine(RuleBasedStateMachine):
 
     def path(self, file: File) -> Path:
         return self.folder / f"journal-{file.number}.sqlite"
-
-    # No rule has a precondition: what a cut leaves behind may differ from run to run, and the choice of rules must not.
 
     def pick(self, number: int) -> tuple[Life, File]:
         if not self.lives:
@@ -146,15 +146,25 @@ class ShardMachine(RuleBasedStateMachine):
                 break
         self.wire.cut = None
 
-    @rule(number=which, group=groups, cut=cuts)
-    def flush_while_more_comes(self, number: int, group: list[list[Reading]], cut: Cut | None) -> None:
+    @rule(number=which, group=groups, at=operations, cut=cuts)
+    def flush_while_more_comes(self, number: int, group: list[list[Reading]], at: str, cut: Cut | None) -> None:
         life, file = self.pick(number)
         if life.seen < len(file.frames):
             return
         self._send(life, group)
+        acks = []
+
+        async def sync() -> None:
+            acks.extend(await life.sync())
+
+        self.wire.meanwhile = (at, sync)
         self.wire.cut = cut
-        self._act(life, file, life.committer.step(until_empty=True), self.loop.create_task(life.sync()))
+        alive = self._act(life, file, life.committer.step(until_empty=True), lambda: self._synced(life, file, acks))
         self.wire.cut = None
+        if self.wire.meanwhile is not None:  # it was not reached
+            self.wire.meanwhile = None
+            if alive:
+                self._sync(life, file)
 
     @rule(number=which)
     def prune(self, number: int) -> None:
@@ -275,9 +285,9 @@ class ShardMachine(RuleBasedStateMachine):
             self.happened["re-sends"] += len(frame.resent)
             assert ack.seq == self.first_seq + len(file.frames) - 1
 
-    def _act(self, life: Life, file: File, work: Any, syncing: Any = None) -> bool:
-        """Let a life deal with PostgreSQL, while it journals if it is told to; False when it ends because it is fenced.
-        Checks that it is so if it must be, and only if it may be.
+    def _act(self, life: Life, file: File, work: Any, then: Callable[[], None] | None = None) -> bool:
+        """Let a life deal with PostgreSQL, and `then` note what came meanwhile. False when it ends because it is fenced;
+        checks that this comes where it must and only where it may.
         """
         must, may = self._fencing(life, file)
         file.tried.add(life.number)
@@ -288,8 +298,8 @@ class ShardMachine(RuleBasedStateMachine):
             self.do(work)
         except FencedError:
             fenced = True
-        if syncing is not None:
-            self._synced(life, file, self.do(syncing))
+        if then is not None and self.wire.meanwhile is None:
+            then()
         if fenced:
             assert may, "the rightful owner was fenced"
             self.happened["fenced"] += 1

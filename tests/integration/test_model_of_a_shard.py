@@ -286,7 +286,7 @@ class ShardMachine(RuleBasedStateMachine):
             assert ack.seq == self.first_seq + len(file.frames) - 1
 
     def _act(self, life: Life, file: File, work: Any, then: Callable[[], None] | None = None) -> bool:
-        """Let a life deal with PostgreSQL, and `then` note what came meanwhile. False when it ends because it is fenced;
+        """Let a life deal with PostgreSQL, and `then` note what came meanwhile. False when it ends, being fenced;
         checks that this comes where it must and only where it may.
         """
         must, may = self._fencing(life, file)

@@ -34,6 +34,7 @@ MINUTES = float(os.environ.get("HSEIE_FAULT_MINUTES") or 0)
 EXAMPLES = 20  # a round
 WINDOW_READINGS = 12  # at least half of them are remembered
 ENERGY = dict(zip(KIND_NAMES, ("kwh_consumed_ac", "kwh_delivered_dc"), strict=True))
+DAY = "2026-11-20T12:00:00"
 MOMENTS = ("journal.before_commit", "journal.after_commit")
 FILES_MAX = 2
 LIVES_MAX = 2
@@ -58,9 +59,7 @@ readings = st.builds(
     Reading,
     kind=st.sampled_from((0, 1)),
     device=st.sampled_from(("A", "B")),
-    time=st.sampled_from(
-        ("2026-11-20T12:00:00", "2026-11-20T12:00:01", "2026-11-20T12:00:00.5", "2026-11-19T23:59:59")
-    ),
+    time=st.sampled_from((DAY, "2026-11-20T12:00:01", "2026-11-20T12:00:00.5", "2026-11-19T23:59:59")),
     kwh=st.sampled_from((1, 1, 1, 2, 2, 2, 3, 3, 3, REFUSED_KWH)),
 )
 groups = st.lists(st.lists(readings, min_size=1, max_size=5), min_size=1, max_size=3)
@@ -227,6 +226,45 @@ class ShardMachine(RuleBasedStateMachine):
             self.files.append(file.copy(len(self.files)))
             write_files(self.path(self.files[-1]), read_files(self.path(file)))
 
+    @rule(number=which, group=groups)
+    def stand_still(self, number: int, group: list[list[Reading]]) -> None:
+        """A writer stands still until a successor has pruned the number that it would take next, and wakes up."""
+        woken, file = self.pick(number)
+        if woken.seen < len(file.frames):
+            return
+        self._start(file)
+        successor, _ = self.lives[-1]
+        for _ in range(4):
+            self.born += 1  # no device twice, so that each frame turns the window
+            self._send(successor, [[Reading(0, f"N{self.born}-{n}", DAY, 1) for n in range(WINDOW_READINGS // 2)]])
+        if self._sync(successor, file) and self._flush_all(successor, file):
+            self.do(successor.prune())
+        if any(life is woken for life, _ in self.lives):
+            self._send(woken, group)
+            self._sync(woken, file)
+
+    @rule(number=which, group=groups)
+    def grow_unseen(self, number: int, group: list[list[Reading]]) -> None:
+        """A copy is made of a journal that is in use, takes readings while PostgreSQL is away, and is started again."""
+        owner, file = self.pick(number)
+        if len(self.files) == FILES_MAX or owner.seen < len(file.frames):
+            return
+        self._flush_all(owner, file)
+        self.copy(self.files.index(file))
+        twin = self.files[-1]
+        if any(life is owner for life, _ in self.lives):
+            self._send(owner, group[:1])
+            if self._sync(owner, file):
+                self._flush_all(owner, file)
+        for grows in (True, False):
+            self._start(twin)
+            life, _ = self.lives[-1]
+            if grows:
+                self._send(life, [*group, *group])
+                self._sync(life, twin)
+                self._end(life)
+        self._flush_all(life, twin)
+
     @rule(back=st.integers(1, 3))
     def repeat_a_flush(self, back: int) -> None:
         """A flush that was committed long ago comes once more, from its rightful owner: it is refused whole."""
@@ -247,6 +285,14 @@ class ShardMachine(RuleBasedStateMachine):
         self.lives.append((life, file))
         self.sent[life.number] = []
         self.views[life.number] = list(file.frames)
+
+    def _flush_all(self, life: Life, file: File) -> bool:
+        for _ in range(10 + 3 * len(file.frames)):
+            if life.is_connected and not life.has_work:
+                return True
+            if not self._act(life, file, life.committer.step(until_empty=True)):
+                return False
+        raise AssertionError("it does not come to an end")
 
     def _start_if(self, again: bool, file: File) -> None:
         if again and len(self.lives) < LIVES_MAX:
@@ -462,10 +508,7 @@ class ShardMachine(RuleBasedStateMachine):
         file = rightful[0]
         self._start(file)
         life, _ = self.lives[-1]
-        for _ in range(10 + 3 * len(file.frames)):
-            if life.is_connected and not life.has_work:
-                break
-            assert self._act(life, file, life.committer.step(until_empty=True))
+        assert self._flush_all(life, file)
         assert len(self.oracle.committed) == len(file.frames), "not everything acknowledged is in PostgreSQL"
 
 

@@ -244,6 +244,19 @@ class ShardMachine(RuleBasedStateMachine):
             self._sync(woken, file)
 
     @rule(number=which, group=groups)
+    def replace(self, number: int, group: list[list[Reading]]) -> None:
+        """A successor takes over and has nothing to store yet; the writer that it replaces has more."""
+        old, file = self.pick(number)
+        if old.seen < len(file.frames) or not self._flush_all(old, file):
+            return
+        self._start(file)
+        successor, _ = self.lives[-1]
+        self._act(successor, file, successor.committer.step(until_empty=True))
+        self._send(old, group)
+        if self._sync(old, file):
+            self._act(old, file, old.committer.step(until_empty=True))
+
+    @rule(number=which, group=groups)
     def grow_unseen(self, number: int, group: list[list[Reading]]) -> None:
         """A copy is made of a journal that is in use, takes readings while PostgreSQL is away, and is started again."""
         owner, file = self.pick(number)

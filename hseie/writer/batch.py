@@ -73,6 +73,7 @@ class Batch:
         self.kinds = [KindBatch() for _ in KINDS]
         self.first_seq = 0
         self.last_seq = 0
+        self.last_crc: int | None = None  # of that frame in the journal; noted when the batch is taken
         self.readings = 0
         self.bytes = 0
 

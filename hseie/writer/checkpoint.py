@@ -2,7 +2,8 @@
 
 Each life of a writer takes the next epoch under a token of its own. The tokens are noted in the journal before they are
 used, so a life knows those of its predecessors on the same file. A token it does not know means that a copy of the
-journal has been flushed: then this one's frames and the copy's share their numbers, and no more may be stored.
+journal has been flushed: then this one's frames and the copy's share their numbers, and no more may be stored. Where
+a copy knows the token, because it was made while its owner lived, the newest flushed frame tells them apart.
 """
 
 import enum
@@ -54,6 +55,7 @@ class Checkpoint:
             row = await connection.fetchrow(statement("checkpoint_read"), identity.journal_id)
             if row is not None:
                 self._check_copy(row)
+                await self._check_frame(row)
             if row is None or row["retired_at"] is not None:
                 await self._begin(connection, row)
             facts = (identity.journal_id, identity.shard, identity.shards, identity.first_seq, oldest, self._token)
@@ -111,6 +113,15 @@ class Checkpoint:
             raise FencedError(
                 f"another copy of journal {self._journal.identity.journal_id} was flushed into this PostgreSQL since "
                 "this one was; keep this file, and see 'Fenced' in the runbook"
+            )
+
+    async def _check_frame(self, row: Any) -> None:
+        # A copy that took readings of its own while it could not claim is long enough, and may know the owner's token.
+        own = await self._journal.crc(row["last_seq"])
+        if None not in (own, row["last_crc"]) and own != row["last_crc"]:
+            raise FencedError(
+                f"frame {row['last_seq']} of journal {self._journal.identity.journal_id} is not the one that this "
+                "PostgreSQL has: another copy of it was flushed; keep this file, and see 'Fenced' in the runbook"
             )
 
     async def _note_token(self) -> None:

@@ -5,6 +5,7 @@ connect again and ask the checkpoint what became of it, park single lines, or en
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Coroutine
@@ -18,15 +19,13 @@ from hseie.writer.batch import Batch
 from hseie.writer.checkpoint import Checkpoint, Outcome
 from hseie.writer.flush import Refused, TooManyRefusedError, flush, flush_apart, make_partitions, prepare
 from hseie.writer.journal import Journal
-from hseie.writer.pace import seconds_until_due
+from hseie.writer.pace import Backoff, seconds_until_due
 from hseie.writer.parked import Parked, find_parked
 from hseie.writer.pending import Pending
 from hseie.writer.refusals import RefusalBudget
 from hseie.writer.state import StateMap
 from hseie.writer.tally import Tally
 
-_BACKOFF_MIN_S = 0.1
-_BACKOFF_MAX_S = 2.0
 _RETRIES_UNSAID = 5  # a lock may be waited for now and then
 _OPERATOR_PAUSE_S = 5.0  # between attempts that only an operator can make succeed
 
@@ -72,7 +71,7 @@ class Committer:
         self._last_flush = time.monotonic()
         self._wake = asyncio.Event()
         self._draining = False
-        self._backoff_s = _BACKOFF_MIN_S
+        self._backoff = Backoff()
         self._retries = 0
 
     @property
@@ -109,11 +108,7 @@ class Committer:
         """
         try:
             while True:
-                try:
-                    await self._step(until_empty)
-                except (*DATABASE_ERRORS, TooManyRefusedError) as error:
-                    self.tried.set()
-                    await self._recover(error)
+                await self.step(until_empty)
                 finished = self._batch is None and not self._pending.readings and not self._pending.behind
                 if (until_empty or self._draining) and finished and self._checkpoint.owner is not None:
                     return
@@ -122,7 +117,15 @@ class Committer:
         finally:
             await self._disconnect()
 
-    async def _step(self, until_empty: bool) -> None:
+    async def step(self, until_empty: bool = False) -> None:
+        """Go one step: connect, flush one batch, or do what an error asks for. Raises as `run` does."""
+        try:
+            await self._go_on(until_empty)
+        except (*DATABASE_ERRORS, TooManyRefusedError) as error:
+            self.tried.set()
+            await self._recover(error)
+
+    async def _go_on(self, until_empty: bool) -> None:
         if self._connection is None:
             await self._connect()
         if self._batch is None:
@@ -147,12 +150,13 @@ class Committer:
             )
             if delay == 0.0:
                 return
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(delay):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await self._until_woken(delay)
+
+    async def _until_woken(self, seconds: float | None) -> None:
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _flush(self, batch: Batch) -> None:
         assert self._checkpoint.owner is not None
@@ -183,7 +187,7 @@ class Committer:
         if not self._apart:
             self._state.learn(batch)
         self._drop_batch()
-        self._backoff_s = _BACKOFF_MIN_S
+        self._backoff.reset()
         self._retries = 0
         self._checkpoint.seq = batch.last_seq
         self._on_committed(batch.last_seq)
@@ -250,8 +254,7 @@ class Committer:
             if self.database != "away":
                 self.database = "away"
                 self._log.warning("database_away", reason=str(error) or type(error).__name__)
-            await self._nap(self._backoff_s * random.uniform(0.5, 1.0))  # noqa: S311
-            self._backoff_s = min(self._backoff_s * 2, _BACKOFF_MAX_S)
+            await self._nap(self._backoff.next_s() * random.uniform(0.5, 1.0))  # noqa: S311
         else:
             await self._pause("schema", error)
 
@@ -266,12 +269,7 @@ class Committer:
         """Sleep, but not through a drain."""
         deadline = time.monotonic() + seconds
         while not self._draining and time.monotonic() < deadline:
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    await self._wake.wait()
-            except TimeoutError:
-                return
+            await self._until_woken(deadline - time.monotonic())
 
     async def _retry_soon(self, error: BaseException) -> None:
         self._retries += 1

@@ -157,7 +157,7 @@ async def _park(connection: Any, kind: Kind, refused: Refused, owner: Ownership)
 
 async def _move_checkpoint(connection: Any, batch: Batch, owner: Ownership, previous_seq: int) -> None:
     moved = await connection.fetchval(
-        statement("checkpoint_move"), owner.journal_id, owner.epoch, previous_seq, batch.last_seq
+        statement("checkpoint_move"), owner.journal_id, owner.epoch, previous_seq, batch.last_seq, batch.last_crc
     )
     if moved is None:
         row = await connection.fetchrow(statement("checkpoint_read"), owner.journal_id)

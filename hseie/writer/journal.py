@@ -113,6 +113,7 @@ class Journal:
             duplicates = msgpack.packb(entry.duplicates) if entry.duplicates else None
             rows.append((seq, entry.body, readings, duplicates, frame_crc(entry.body, readings, duplicates)))
         self._writer.execute("BEGIN IMMEDIATE")
+        self._check_sole_writer(first)
         self._writer.executemany(sql("journal", "frame_insert"), rows)
         failpoints.reach("journal.before_commit")
         began = time.monotonic()
@@ -123,6 +124,25 @@ class Journal:
             self._wal_is_long = False
             self._writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
         return sum(len(entry.body) for entry in entries)
+
+    def _check_sole_writer(self, first: int) -> None:
+        # What another process has journaled, flushed and pruned has left its numbers free; a frame that took one of
+        # them would count as committed and never be flushed.
+        (newest,) = self._writer.execute(sql("journal", "frame_newest")).fetchone()
+        if newest >= first:
+            self.broken = True
+            self._writer.execute("ROLLBACK")
+            raise JournalError(
+                f"{self._path}: another process has written frames up to {newest}, this one is at {first - 1}; is a "
+                "second node running on this folder?"
+            )
+
+    async def crc(self, seq: int) -> int | None:
+        """Return the CRC of a frame, by which it is told from another journal's of that number; None: not here."""
+        row = await self._in(
+            self._read_thread, lambda: self._reader.execute(sql("journal", "frame_crc"), (seq,)).fetchone()
+        )
+        return None if row is None else int(row[0])
 
     async def read(self, after_seq: int, up_to_seq: int, bytes_max: int) -> list[Entry]:
         """Return the frames after `after_seq` up to `up_to_seq`, in order, about `bytes_max` of them (at least one).

@@ -1,4 +1,7 @@
-"""When the next flush is due."""
+"""When the next flush is due, and when the next attempt to connect."""
+
+_BACKOFF_MIN_S = 0.1
+_BACKOFF_MAX_S = 2.0
 
 
 def seconds_until_due(
@@ -10,3 +13,19 @@ def seconds_until_due(
     if urgent or readings >= readings_max:
         return 0.0
     return max(0.0, last_flush + interval_s - now)
+
+
+class Backoff:
+    """Pauses between attempts to connect, in seconds: doubled from one to the next, up to a maximum."""
+
+    def __init__(self) -> None:
+        self._pause_s = _BACKOFF_MIN_S
+
+    def next_s(self) -> float:
+        """Return the pause before the next attempt."""
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, _BACKOFF_MAX_S)
+        return pause_s
+
+    def reset(self) -> None:
+        """Note that a connection worked: the next pause is short again."""
+        self._pause_s = _BACKOFF_MIN_S

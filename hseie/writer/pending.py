@@ -72,6 +72,7 @@ class Pending:
             self._read_bytes = _READ_BYTES_MAX  # caught up: whatever was slow is so no more
         if not batch.last_seq:
             return None
+        batch.last_crc = await self._journal.crc(batch.last_seq)
         self._position = batch.last_seq
         for number, kind in enumerate(batch.kinds):
             self.waiting[number] -= kind.received

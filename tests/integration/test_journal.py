@@ -109,6 +109,19 @@ async def test_a_renamed_journal_is_refused(tmp_path: Path) -> None:
         await Journal.open(journal_path(tmp_path, 1, 2), 1, 2)
 
 
+async def test_numbers_that_another_process_has_used_and_pruned_are_not_used_again(tmp_path: Path) -> None:
+    """As when a writer that stood still for long wakes up beside its successor: its frame would never be flushed."""
+    woken = await _journal(tmp_path)
+    successor = await _journal(tmp_path)
+    last = await successor.append([FIRST, FIRST]) + 1
+    await successor.prune(last)
+    with pytest.raises(JournalError, match="another process has written"):
+        await woken.append([SECOND])
+    assert await successor.append([SECOND]) == last + 1  # and nothing holds it up
+    await successor.close()
+    await woken.close()
+
+
 async def test_after_an_error_the_handle_is_not_used_again(tmp_path: Path) -> None:
     journal = await _journal(tmp_path)
     first = await journal.append([FIRST])

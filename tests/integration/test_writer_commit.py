@@ -364,6 +364,24 @@ async def test_a_copy_that_was_flushed_meanwhile_fences_the_original(shard: Shar
     shard.journal = await Journal.open(shard.path, 0, 1)
 
 
+async def test_a_copy_that_grew_before_it_could_claim_is_told_by_its_frames(shard: Shard, tmp_path: Path) -> None:
+    """As a machine brought back from a snapshot that took readings before PostgreSQL was up, then started again."""
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 1)))
+        (tmp_path / "copy.sqlite").write_bytes(shard.path.read_bytes())
+        (tmp_path / "copy.sqlite-wal").write_bytes(Path(f"{shard.path}-wal").read_bytes())
+        await shard.until_committed(await shard.receive(meter("A", 2)))  # its token is known to the copy
+    copy = await Shard(tmp_path / "copy.sqlite", "postgresql://nobody@127.0.0.1:1/none").open()
+    for second in (3, 4, 5):
+        await copy.receive(meter("A", second))
+    await copy.journal.close()
+    copy = await Shard(tmp_path / "copy.sqlite", shard.url).open()
+    with pytest.raises(FencedError, match="another copy of it was flushed"):
+        await asyncio.wait_for(copy.committer.run(), 20)
+    await copy.journal.close()
+    assert [time for _, time, _ in await stored(shard.url)] == ["12:00:01", "12:00:02"]
+
+
 async def test_lives_that_only_claim_do_not_fence_their_own_journal(shard: Shard, tmp_path: Path) -> None:
     async with shard.running():
         await shard.until_committed(await shard.receive(meter("A", 1)))
@@ -387,7 +405,7 @@ async def test_commits_that_postgresql_lost_are_made_again(shard: Shard) -> None
         await shard.until_committed(first)
         await shard.until_committed(await shard.receive(meter("A", 2)))
         await query(shard.url, "DELETE FROM meter_history WHERE date_part('second', timestamp) = 2")
-        await query(shard.url, "UPDATE shard_checkpoint SET last_seq = $1", first)
+        await query(shard.url, "UPDATE shard_checkpoint SET last_seq = $1, last_crc = NULL", first)
         await query(shard.url, kill)
         await shard.until_committed(await shard.receive(meter("A", 3)))
     assert [time for _, time, _ in await stored(shard.url)] == ["12:00:01", "12:00:02", "12:00:03"]

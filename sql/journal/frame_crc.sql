@@ -1,0 +1,1 @@
+SELECT crc FROM frame WHERE seq = ?

@@ -93,15 +93,15 @@ async def _tables(
     connection: Any, kind: Kind, from_day: date | None, dead_letters: Mapping[tuple[str, str], int]
 ) -> tuple[dict[date, int], Tables]:
     since = from_day or date.min  # which PostgreSQL is told as -infinity
-    days = {row["day"]: row for row in await connection.fetch(statement("audit_history", kind), since)}
-    devices = days.pop(None)
+    days = {row["day"]: row["readings"] for row in await connection.fetch(statement("audit_history", kind), since)}
+    devices = await connection.fetchrow(statement("audit_devices", kind), since)
     current = await connection.fetchrow(statement("audit_current", kind), since)
     tables = Tables(
-        history=sum(row["readings"] for row in days.values()),
-        devices=devices["readings"],
+        history=sum(days.values()),
+        devices=devices["devices"],
         dead_letters=sum(count for (_, name), count in dead_letters.items() if name == kind.name),
         current_differs=current["devices"],
         differing_example=current["example"],
         without_current=devices["without_current"],
     )
-    return {day: row["readings"] for day, row in days.items()}, tables
+    return days, tables

@@ -1,9 +1,13 @@
 """What a database error asks for, and the statements from files."""
 
+import asyncio
+import gc
+from types import SimpleNamespace
+
 import asyncpg
 import pytest
 
-from hseie.database import Failure, classify, statement
+from hseie.database import Failure, classify, statement, within
 from hseie.errors import DatabaseUnavailableError, FencedError
 from hseie.readings import METER
 
@@ -54,3 +58,20 @@ def test_a_statement_of_a_kind_has_its_names() -> None:
 def test_an_unknown_statement_is_not_there() -> None:
     with pytest.raises(FileNotFoundError):
         statement("no_such_statement")
+
+
+async def test_what_work_says_to_being_cut_off_is_not_reported() -> None:
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["message"]))
+    cut = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise asyncpg.InterfaceError("the underlying connection is closed")  # as asyncpg's transactions do
+
+    with pytest.raises(TimeoutError, match="did not answer"):
+        await within(0.01, SimpleNamespace(terminate=lambda: cut.append(True)), work())
+    gc.collect()
+    assert (cut, complaints) == ([True], [])

@@ -210,7 +210,7 @@ def journal_retire(
     For a folder that is lost for good. What such a journal holds and PostgreSQL does not is lost with it, and a node
     that still runs on it is fenced. Afterwards this node starts with new journals.
     """
-    from hseie.retire import retire_journals, take_back
+    from hseie.journal_retire import retire_journals, take_back
 
     config = configuration(file, data)
     if undo is not None:

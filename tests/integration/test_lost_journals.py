@@ -67,6 +67,15 @@ async def test_writers_that_begin_at_once_do_not_refuse_each_other(tmp_path: Pat
     assert again == made
 
 
+async def test_a_neighbour_that_is_let_in_during_the_look_is_not_missed(tmp_path: Path, database_url: str) -> None:
+    class Connection:
+        async def fetch(self, *query: Any) -> Any:
+            await Claimant(tmp_path, database_url, 1).claim()
+            return await database.with_connection(database_url, "tests", lambda it: it.fetch(*query))
+
+    assert await lost_journals.find_lost(Connection(), tmp_path) == []
+
+
 async def test_of_two_nodes_that_begin_at_once_one_goes_on(tmp_path: Path, database_url: str) -> None:
     nodes = [[Claimant(tmp_path / name, database_url, shard) for shard in range(2)] for name in ("one", "other")]
     found = await asyncio.gather(*(claimant.claim() for node in nodes for claimant in node), return_exceptions=True)

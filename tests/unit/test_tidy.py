@@ -31,7 +31,7 @@ FLOORS = (
     # Wiring.
     "topology node",
     # The command line.
-    "cli cli_dead_letter commands demo journal_command retire status __main__",
+    "cli cli_dead_letter commands demo journal_command journal_retire status __main__",
 )
 IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3", "subprocess", "uvloop", "zmq"}
 

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from hseie import failpoints
 from hseie.errors import FrameError
 from hseie.frames import (
@@ -27,6 +29,8 @@ from hseie.frames import (
     parse_acks,
 )
 from hseie.readings import KINDS
+
+_log = structlog.get_logger("hseie.acceptor")
 
 _FRAME_BYTES_GOAL = 524_288  # a waiting frame of this size is closed and the next one begun
 
@@ -82,7 +86,11 @@ class Ticket:
 class WriterLink:
     """The way to one writer. `send` queues a message and tells whether it could."""
 
-    def __init__(self, shard: int, frames_in_flight_max: int, waiting_bytes_max: int, ack_timeout_s: float) -> None:
+    def __init__(
+        self, shard: int, frames_in_flight_max: int, waiting_bytes_max: int, ack_timeout_s: float, *, shards: int = 1
+    ) -> None:
+        self.strangers = 0  # times that the writer of another shard, or of another number of shards, was met
+        self._shards = shards
         self.send: Callable[[bytes], bool] = lambda body: False  # the socket needs `on_message` first
         self.boot: int | None = None  # the life of the writer that was last heard of
         self.heard_at = 0.0
@@ -162,7 +170,10 @@ class WriterLink:
                     self._acked(ack.number, Receipt(self._shard, ack.seq, ack.duplicates))
                 self._send_waiting()
         elif kind_of_message == WELCOME and len(message) == 4:
-            self._welcome(message[1])
+            if (message[2], message[3]) == (self._shard, self._shards):
+                self._welcome(message[1])
+            else:
+                self._turn_away(message[2], message[3])
         elif kind_of_message == REFUSED and len(message) == 4:
             self._refused(message[1], message[2], message[3])
         elif kind_of_message == COMMITTED and len(message) == 3:
@@ -192,8 +203,21 @@ class WriterLink:
         if frame is not None:
             frame.settle("writer_unavailable" if reason == STALE_BOOT else reason)
         if boot != self.boot:
-            self._welcome(boot)
+            self._forget()
+            self.send(encode(HELLO))  # whose life it is, only its WELCOME tells
         self._send_waiting()
+
+    def _turn_away(self, shard: int, shards: int) -> None:
+        # After the number of shards was changed, until we are replaced: what belongs to our shard is not its business.
+        if not self.strangers:
+            _log.warning("writer_of_other_shards", ours=[self._shard, self._shards], met=[shard, shards])
+        self.strangers += 1
+        self._forget()
+
+    def _forget(self) -> None:
+        if self.boot is not None:
+            self.boot = None
+            self._lose("writer_unavailable")
 
     def _committed(self, seq: int) -> None:
         while self._to_commit and self._to_commit[0][0] <= seq:

@@ -1,7 +1,9 @@
 """An acceptor process: wires the HTTP server, the links to the writers and the way to analytics."""
 
 import asyncio
+import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from hseie.acceptor.collector import WriterLink
@@ -15,16 +17,26 @@ from hseie.web import Server, start_server
 _SWEEP_S = 0.2
 _SILENCE_MAX_S = 3.0  # without a sign of life a writer counts as away
 _DRAIN_S = 10.0
+_HAND_OVER_S = 2.0  # devices that report less often than that lose their connection between two requests
 
 
-async def serve(child: Child, config: Config, number: int) -> None:
-    """Accept readings until told to stop, then finish the requests under way."""
-    ingest = config.ingest
+async def serve(child: Child, config: Config, number: int, listening: Sequence[socket.socket]) -> None:
+    """Accept readings until told to stop, then finish the requests under way.
+
+    A node that stops takes none any more; an acceptor that has a successor goes on until its connections have ended.
+    """
+    ingest, shards = config.ingest, config.writer.shards
     links = [
-        WriterLink(shard, ingest.frames_in_flight_max, ingest.frame_bytes_max, ingest.ack_timeout_ms / 1000)
-        for shard in range(config.writer.shards)
+        WriterLink(
+            shard,
+            ingest.frames_in_flight_max,
+            ingest.frame_bytes_max,
+            ingest.ack_timeout_ms / 1000,
+            shards=shards,
+        )
+        for shard in range(shards)
     ]
-    sockets = [_connect(child, config, shard, link) for shard, link in enumerate(links)]
+    dealers = [_connect(child, config, shard, link) for shard, link in enumerate(links)]
     routes = IngestRoutes(config, links)
     proxy = AnalyticsProxy(_reachable(config.http.host), config.analytics_port)
     server: Server | None = None
@@ -37,17 +49,20 @@ async def serve(child: Child, config: Config, number: int) -> None:
             config.http.port,
             reuse_port=True,
             keepalive_s=config.http.keepalive_s,
+            sockets=listening,
         )
-        child.report = lambda: _report(number, routes, links, sockets)
+        child.report = lambda: _report(number, routes, links, dealers)
         child.ready()
         await child.stopping.wait()
+        if child.relieved:
+            await server.hand_over(_HAND_OVER_S)
         routes.draining = True
         await server.stop(_DRAIN_S)
     finally:
         sweeping.cancel()
         await proxy.close()
-        for socket in sockets:
-            socket.close()
+        for dealer in dealers:
+            dealer.close()
 
 
 def _connect(child: Child, config: Config, shard: int, link: WriterLink) -> Dealer:
@@ -82,7 +97,7 @@ async def _sweep(links: list[WriterLink]) -> None:
         await asyncio.sleep(_SWEEP_S)
 
 
-def _report(number: int, routes: IngestRoutes, links: list[WriterLink], sockets: list[Dealer]) -> dict[str, Any]:
+def _report(number: int, routes: IngestRoutes, links: list[WriterLink], dealers: list[Dealer]) -> dict[str, Any]:
     """What a heartbeat tells of this acceptor."""
     counts = routes.counts
     return {
@@ -97,5 +112,6 @@ def _report(number: int, routes: IngestRoutes, links: list[WriterLink], sockets:
         "writers_away": sum(link.boot is None for link in links),
         "frames_in_flight": sum(link.frames_in_flight for link in links),
         "waiting_bytes": sum(link.waiting_bytes for link in links),
-        "messages_refused": sum(socket.refused for socket in sockets),
+        "strangers": sum(link.strangers for link in links),
+        "messages_refused": sum(dealer.refused for dealer in dealers),
     }

@@ -5,7 +5,9 @@ earlier ones. The drained files stay for the dedupe window (the new writers look
 """
 
 import asyncio
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hseie import clock
 from hseie.config import Config
@@ -40,6 +42,7 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
         if not drained_at:
             pending = Pending(journal, config.writer.pending_bytes_max)
             committer = Committer(journal, pending, config, postgres_url, child.log, lambda seq: None)
+            child.report = partial(_report, path.name, committer)
             child.log.info("draining_journal", file=path.name, why="the number of shards was changed")
             running = asyncio.ensure_future(committer.run(until_empty=True))
             stopping = asyncio.ensure_future(child.stopping.wait())
@@ -57,3 +60,8 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
             for file in (path, *path.parent.glob(path.name + "-*")):
                 file.unlink()
             child.log.info("journal_removed", file=path.name)
+
+
+def _report(name: str, committer: Committer) -> dict[str, Any]:
+    """What a heartbeat tells: which journal is drained, and whether PostgreSQL lets it."""
+    return {"draining": name, "database": committer.database, "flushes": committer.flushes}

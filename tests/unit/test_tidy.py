@@ -25,7 +25,7 @@ FLOORS = (
     "__init__ answers clock config durable errors failpoints frames logs openapi openapi_schemas problems readings "
     "resources tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
-    "bus control database migrations audit web process embedded.",
+    "bus control database migrations audit ports web process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.

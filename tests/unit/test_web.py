@@ -13,7 +13,8 @@ from aiohttp import web
 from hseie import problems
 from hseie import web as hseie_web
 from hseie.errors import ConfigError, PortTakenError
-from hseie.web import Server, ensure_port_free, new_app, problem, start_server
+from hseie.ports import ensure_port_free
+from hseie.web import Server, new_app, problem, start_server
 
 HOST = "127.0.0.1"
 

@@ -88,7 +88,7 @@ class Rolling:
             self._log.info("reload_step", doing=str(step))
             await self._take(step)
             if step.verb != "stop":
-                started += step.names
+                started += [name for name in step.names if not self._specs[name].once]
         return started
 
     async def _take(self, step: Step) -> None:

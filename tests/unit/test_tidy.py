@@ -22,8 +22,8 @@ FUNCTION_LINES_MAX = 70
 # From the ground up. A module imports from its own floor and from below; a name ending in a dot stands for a package.
 FLOORS = (
     # Pure: no sockets, no loop, no processes.
-    "__init__ answers clock config config_change durable errors failpoints frames logs openapi openapi_schemas problems "
-    "readings resources tables",
+    "__init__ answers clock config config_change durable errors failpoints frames logs openapi openapi_schemas "
+    "problems readings resources tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
     "bus control database migrations audit ports web process embedded.",
     # The processes of a node.

@@ -57,6 +57,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
             one = socket.socket(family, kind, protocol)
             bound.append(one)
             _prepare(one)
+            one.setblocking(False)  # for all who will hold it
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             one.bind(address)
     except OSError as error:

@@ -62,9 +62,11 @@ def writers(config: Config, postgres_url: str) -> list[ProcessSpec]:
 
 def acceptors(config: Config, listeners: Listeners) -> list[ProcessSpec]:
     serve = hseie.acceptor.service.serve
+    sockets = listeners.of_acceptors(config.http.acceptors)
+    neighbours = [*sockets[1:], *sockets[:1]] if len(sockets) > 1 else [[]]
     return [
-        ProcessSpec(f"acceptor-{number}", "acceptor", serve, (number, sockets), beside=True)
-        for number, sockets in enumerate(listeners.of_acceptors(config.http.acceptors))
+        ProcessSpec(f"acceptor-{number}", "acceptor", serve, (number, sockets[number], neighbours[number]), beside=True)
+        for number in range(len(sockets))
     ]
 
 

@@ -143,6 +143,17 @@ class Server:
         """Open connections, idle ones too."""
         return len(_inner(self._runner).connections)
 
+    async def take_waiting(self, listening: socket.socket) -> None:
+        """Serve the connections that wait in a listening socket of somebody who does not come to it."""
+        loop = asyncio.get_running_loop()
+        while not self._stopped:
+            try:
+                connection, _ = listening.accept()
+                connection.setblocking(False)
+                await loop.connect_accepted_socket(_inner(self._runner), connection)
+            except OSError:  # nobody waits, nobody has listened on it yet, or who waited has gone
+                return
+
     async def hand_over(self, timeout_s: float) -> None:
         """Leave new connections to those who listen on the same sockets, and part from the open ones with an answer.
 

@@ -20,9 +20,16 @@ _DRAIN_S = 10.0
 _HAND_OVER_S = 2.0  # devices that report less often than that lose their connection between two requests
 
 
-async def serve(child: Child, config: Config, number: int, listening: Sequence[socket.socket]) -> None:
+async def serve(
+    child: Child,
+    config: Config,
+    number: int,
+    listening: Sequence[socket.socket],
+    neighbours: Sequence[socket.socket] = (),
+) -> None:
     """Accept readings until told to stop, then finish the requests under way.
 
+    `neighbours` are the sockets of another acceptor: what waits in them while that one is down or stuck is served here.
     A node that stops takes none any more; an acceptor that has a successor goes on until its connections have ended.
     """
     ingest, shards = config.ingest, config.writer.shards
@@ -53,7 +60,9 @@ async def serve(child: Child, config: Config, number: int, listening: Sequence[s
         )
         child.report = lambda: _report(number, routes, links, dealers)
         child.ready()
+        helping = asyncio.ensure_future(_help(server, neighbours))
         await child.stopping.wait()
+        helping.cancel()
         if child.relieved:
             await server.hand_over(_HAND_OVER_S)
         routes.draining = True
@@ -82,6 +91,13 @@ async def _until_heard(links: list[WriterLink]) -> None:
     deadline = time.monotonic() + _SILENCE_MAX_S
     while time.monotonic() < deadline and any(link.boot is None for link in links):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
+
+
+async def _help(server: Server, neighbours: Sequence[socket.socket]) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        for listening in neighbours:
+            await server.take_waiting(listening)
 
 
 async def _sweep(links: list[WriterLink]) -> None:

@@ -91,6 +91,11 @@ def test_journals_of_another_number_of_shards_are_drained_first(tmp_path: Path) 
 
 def test_each_acceptor_gets_its_listener_and_what_a_running_node_does_with_each_role(tmp_path: Path) -> None:
     specs = [spec for stage in plan_of(config(tmp_path), "url").stages for spec in stage]
-    assert [spec.args for spec in specs if spec.role == "acceptor"] == [(0, ["listener-0"]), (1, ["listener-1"])]
+    assert [spec.args for spec in specs if spec.role == "acceptor"] == [
+        (0, ["listener-0"], ["listener-1"]),
+        (1, ["listener-1"], ["listener-0"]),
+    ]
+    alone = plan_of(config(tmp_path, http__acceptors=1), "url").stages[-1]
+    assert [spec.args for spec in alone] == [(0, ["listener-0"], [])]
     assert {spec.role for spec in specs if spec.beside} == {"acceptor", "analytics"}
     assert {spec.role for spec in specs if spec.jointly} == {"writer"}

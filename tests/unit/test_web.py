@@ -180,6 +180,21 @@ async def test_a_server_that_hands_over_parts_from_each_connection_with_an_answe
     await second.stop(1.0)
 
 
+async def test_what_waits_in_the_socket_of_somebody_else_is_served(server: Server) -> None:
+    [orphaned] = bind(HOST, 0)
+    await server.take_waiting(orphaned)  # nobody has listened on it yet
+    orphaned.listen()
+    await server.take_waiting(orphaned)  # nobody waits
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection(HOST, orphaned.getsockname()[1])
+        writer.write(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
+        await server.take_waiting(orphaned)
+        async with asyncio.timeout(5):
+            assert (await reader.read(10_000)).startswith(b"HTTP/1.1 200")
+        writer.close()
+    orphaned.close()
+
+
 async def test_listeners_of_acceptors_that_go_are_served_by_the_others() -> None:
     with socket.socket() as probe:
         probe.bind((HOST, 0))

@@ -1,6 +1,7 @@
 """The routes of an acceptor: two take readings, every other request is passed on to analytics."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from hseie.config import Config
 from hseie.readings import KINDS, Kind
 from hseie.web import new_app, problem, read_body
 
+_PARTING_LOOK_S = 0.5
 _JSON_TYPES = ("application/json", "text/json")
 _ENCODINGS = ("identity", "gzip", "deflate")  # aiohttp inflates them, and counts inflated bytes against the limit
 
@@ -39,6 +41,7 @@ class IngestRoutes:
         http, ingest = config.http, config.ingest
         self.counts = Counts()
         self.draining = False
+        self.parting = False  # nobody waits for a commit any more: the receipt of the journal has to do
         self._links = links
         self._parser = ReadingParser(len(links), http.batch_readings_max, ingest.future_max_s, ingest.past_max_days)
         self._wait_by_default = ingest.ack == "commit"
@@ -108,7 +111,7 @@ class IngestRoutes:
                     return problem(outcome)
                 receipts.append(outcome)
                 duplicates += outcome.duplicates_between(ticket.kind, ticket.start, ticket.start + ticket.count)
-            stored = preference.wait and await _all_committed(tickets, preference.seconds)
+            stored = preference.wait and await self._all_committed(tickets, preference.seconds)
         finally:
             if preference.wait:
                 for ticket in tickets:
@@ -126,11 +129,12 @@ class IngestRoutes:
             response.headers["Preference-Applied"] = preference.applied
         return response
 
-
-async def _all_committed(tickets: Sequence[Ticket], seconds: float) -> bool:
-    commits = [ticket.frame.committed for ticket in tickets if ticket.frame.committed is not None]
-    _, late = await asyncio.wait(commits, timeout=seconds)
-    return not late
+    async def _all_committed(self, tickets: Sequence[Ticket], seconds: float) -> bool:
+        late = {ticket.frame.committed for ticket in tickets if ticket.frame.committed is not None}
+        until = time.monotonic() + seconds
+        while late and not self.parting and (left_s := until - time.monotonic()) > 0:
+            _, late = await asyncio.wait(late, timeout=min(left_s, _PARTING_LOOK_S))
+        return not late
 
 
 def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web.Application:

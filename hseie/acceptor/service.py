@@ -17,6 +17,7 @@ from hseie.web import Server, start_server
 _SWEEP_S = 0.2
 _SILENCE_MAX_S = 3.0  # without a sign of life a writer counts as away
 _DRAIN_S = 10.0
+_PART_AFTER_S = 2.0  # the commit may be long in coming, and an answer is due before we go
 _HAND_OVER_S = 2.0  # devices that report less often than that lose their connection between two requests
 
 
@@ -63,6 +64,7 @@ async def serve(
         helping = asyncio.ensure_future(_help(server, neighbours))
         await child.stopping.wait()
         helping.cancel()
+        asyncio.get_running_loop().call_later(_PART_AFTER_S, _part, routes)
         if child.relieved:
             await server.hand_over(_HAND_OVER_S)
         routes.draining = True
@@ -91,6 +93,10 @@ async def _until_heard(links: list[WriterLink]) -> None:
     deadline = time.monotonic() + _SILENCE_MAX_S
     while time.monotonic() < deadline and any(link.boot is None for link in links):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
+
+
+def _part(routes: IngestRoutes) -> None:
+    routes.parting = True
 
 
 async def _help(server: Server, neighbours: Sequence[socket.socket]) -> None:

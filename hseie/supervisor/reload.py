@@ -74,6 +74,8 @@ class Reloads:
         except asyncio.CancelledError:
             answer = Answer("failed", ExitCode.TEMPORARY, "the node stops")
             raise
+        except Exception:
+            self._log.exception("reload_crashed")  # the processes that run are none the worse for it
         finally:
             self._running = False
             self._supervisor.about["reloading"] = ""

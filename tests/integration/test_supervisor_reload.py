@@ -70,6 +70,7 @@ def test_owners_end_before_their_successors_start_and_servers_after(node: Reload
     for name in ("acceptor-0", "acceptor-1"):
         expected += [f"{name} {event}" for event in ("start", "ready", "stopping", "stopped")]
     assert node.events_since(count) == expected
+    assert node.logged("process_ended") == []  # none of these ends is a failure
     after = node.snapshot()
     assert [row["name"] for row in after["processes"]] == ["writer-0", "writer-1", "acceptor-0", "acceptor-1"]
     assert after["node"]["reloading"] == ""

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -195,13 +196,16 @@ def test_one_reload_at_a_time_and_a_stop_in_the_middle_of_it(node: Reloadable) -
 
 
 def test_sigterm_between_former_and_successor(node: Reloadable) -> None:
-    node.start([("writer-0", "steady")], [("acceptor-0", "steady", 1.0)]).ready()
-    node.next([("writer-0", "steady")], [("acceptor-0", "steady", 1.0)])
-    node.kill(signal.SIGHUP)
-    eventually(lambda: "acceptor-0 stopping" in node.events(), "the former one makes way")
-    states = {row["name"]: row["state"] for row in node.snapshot()["processes"]}
-    assert states == {"writer-0": "ready", "acceptor-0": "ready", "acceptor-0-former": "draining"}
-    node.kill()
+    stages: list[Stage] = [[("writer-0", "steady")], [("acceptor-0", "steady", 3.0)]]
+    node.start(*stages).ready()
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(node.reload, *stages)
+        eventually(lambda: "acceptor-0 stopping" in node.events(), "the former one makes way")
+        states = {row["name"]: row["state"] for row in node.snapshot()["processes"]}
+        assert states == {"writer-0": "ready", "acceptor-0": "ready", "acceptor-0-former": "draining"}
+        node.kill()
+        answer = asking.result(PATIENCE_S)
+    assert (answer["outcome"], answer["exit_code"], answer["reason"]) == ("failed", 75, "the node stops")
     assert node.exit_code() == 0
     assert node.events().count("acceptor-0 stopped") == 2
     assert node.logged("process_killed") == []

@@ -196,7 +196,7 @@ def test_one_reload_at_a_time_and_a_stop_in_the_middle_of_it(node: Reloadable) -
 
 
 def test_sigterm_between_former_and_successor(node: Reloadable) -> None:
-    stages: list[Stage] = [[("writer-0", "steady")], [("acceptor-0", "steady", 3.0)]]
+    stages: list[Stage] = [[("writer-0", "steady")], [("acceptor-0", "steady", 6.0)]]
     node.start(*stages).ready()
     with ThreadPoolExecutor(1) as thread:
         asking = thread.submit(node.reload, *stages)

@@ -113,12 +113,16 @@ def up(file: Path | None, data: str | None, port: int | None) -> int:
     """Run a node in the foreground until SIGTERM or Ctrl-C.
 
     Prints one line with `ready` and its address on standard output once all processes are ready; logs go to standard
-    error. With no `postgres.url` configured, an embedded PostgreSQL under the data folder is started as well.
+    error. With no `postgres.url` configured, an embedded PostgreSQL under the data folder is started as well. SIGHUP,
+    like `hseie reload`, has it read its configuration again.
     """
     from hseie.node import ready_line, run_node
 
-    config = loaded(file, data, port).config
-    ending = run_node(config, lambda _: click.echo(ready_line(config)))
+    def read() -> Config:
+        return loaded(file, data, port).config
+
+    config = read()
+    ending = run_node(config, lambda _: click.echo(ready_line(config)), read_again=read)
     if ending.reason:
         click.echo(f"hseie: {ending.reason}", err=True)
     return int(ending.exit_code)
@@ -157,6 +161,30 @@ def status(file: Path | None, data: str | None, as_json: bool) -> int:
     from hseie.status import show_status
 
     return int(show_status(configuration(file, data), as_json=as_json))
+
+
+@hseie.command()
+@node_options
+@json_option
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the end of the reload; it goes on after that.",
+)
+def reload(file: Path | None, data: str | None, as_json: bool, timeout_s: float) -> int:
+    """Have a running node read its configuration again and replace its processes one by one.
+
+    The node reads the file and the environment it was started with. Devices notice nothing but 503s to be repeated.
+    Exit code 0 when all processes obey the new configuration; 78 when it was refused and nothing changed; 75 when it is
+    not the time for it; 1 when a process does not come up with it, or it takes longer; 69 when no node answers.
+    """
+    from hseie.commands import run_reload
+
+    return int(run_reload(configuration(file, data), timeout_s, as_json=as_json))
 
 
 @hseie.command()

@@ -1,4 +1,4 @@
-"""The commands that look at a node's database and configuration: audit, migrate, config show, psql."""
+"""The commands about a node's database and configuration: audit, migrate, config show, reload, psql."""
 
 import asyncio
 import os
@@ -14,9 +14,13 @@ from hseie import clock, database, migrations
 from hseie.audit import audit, first_day, journals_of
 from hseie.books import Audit
 from hseie.config import Config, Loaded, keys, masked
+from hseie.control import ask_reload, ask_snapshot, run_dir_of
 from hseie.embedded.server import find_binaries, read_url
 from hseie.errors import ExitCode, NotReachableError
 from hseie.tables import print_table
+
+_FIND_TIMEOUT_S = 3.0
+_WORDS = {"refused": "was refused, nothing has changed", "failed": "failed", "unfinished": "has not ended"}
 
 
 def database_url(config: Config) -> str:
@@ -95,6 +99,31 @@ def show_config(loaded: Loaded, *, as_json: bool, secrets: bool) -> ExitCode:
         rows.append((key, masked(text) if key == "postgres.url" and not secrets else text, origin))
     print_table(("key", "value", "origin"), rows)
     return ExitCode.OK
+
+
+def run_reload(config: Config, timeout_s: float, *, as_json: bool) -> ExitCode:
+    """Reload the node, print how that ended and return the exit code for it. Raises NotReachableError."""
+    answer = asyncio.run(_reload(config, timeout_s))
+    code = ExitCode(answer.pop("exit_code"))
+    answer.pop("id", None)
+    if as_json:
+        click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
+    elif code is ExitCode.OK:
+        click.echo(f"changed: {', '.join(answer['changed']) or 'nothing'}")
+        click.echo(f"replaced: {', '.join(answer['replaced'])}")
+    else:
+        click.echo(f"hseie: the reload {_WORDS[answer['outcome']]}: {answer['reason']}", err=True)
+    return code
+
+
+async def _reload(config: Config, timeout_s: float) -> dict[str, Any]:
+    run_dir = run_dir_of(config.data_dir)
+    await ask_snapshot(run_dir, _FIND_TIMEOUT_S)
+    try:
+        return await ask_reload(run_dir, timeout_s)
+    except TimeoutError:
+        reason = f"not over after {timeout_s:g} s; it goes on, `hseie status` tells how far it is"
+        return {"outcome": "unfinished", "exit_code": ExitCode.FAILURE, "reason": reason, "changed": [], "replaced": []}
 
 
 def run_psql(config: Config, arguments: Sequence[str]) -> None:

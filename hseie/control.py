@@ -52,7 +52,16 @@ class StatusRequest(msgspec.Struct, frozen=True, tag_field="type", tag="status")
     id: int = 0
 
 
-Message = Heartbeat | StatusRequest
+class ReloadRequest(msgspec.Struct, frozen=True, tag_field="type", tag="reload"):
+    """Asks the node to read its configuration again and to replace its processes; answered when that is over."""
+
+    id: int = 0
+
+
+Message = Heartbeat | StatusRequest | ReloadRequest
+
+# How a reload ended: all replaced; refused, and nothing was touched; or a process does not work as it should.
+ReloadOutcome = Literal["done", "refused", "failed"]
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -123,6 +132,18 @@ async def deliver(dealer: Dealer, body: bytes) -> None:
 
 async def ask_snapshot(run_dir: Path, timeout_s: float) -> Snapshot:
     """Ask the supervisor of a running node for its snapshot. Raises NotReachableError when none answers in time."""
+    try:
+        return await _ask(run_dir, StatusRequest(), timeout_s)
+    except TimeoutError:
+        raise NotReachableError(f"no node answers at {run_dir}; start one with `hseie up`") from None
+
+
+async def ask_reload(run_dir: Path, timeout_s: float) -> dict[str, Any]:
+    """Ask a running node to reload; return its answer (see `supervisor.reload.Answer`). Raises TimeoutError."""
+    return await _ask(run_dir, ReloadRequest(), timeout_s)
+
+
+async def _ask(run_dir: Path, question: Message, timeout_s: float) -> dict[str, Any]:
     answer: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
 
     def on_message(body: bytes) -> None:
@@ -132,9 +153,7 @@ async def ask_snapshot(run_dir: Path, timeout_s: float) -> Snapshot:
     dealer = Dealer(ipc_endpoint(run_dir, CONTROL), on_message, message_bytes_max=MESSAGE_BYTES_MAX)
     try:
         async with asyncio.timeout(timeout_s):
-            await deliver(dealer, encode(StatusRequest()))
+            await deliver(dealer, encode(question))
             return await answer
-    except TimeoutError:
-        raise NotReachableError(f"no node answers at {run_dir}; start one with `hseie up`") from None
     finally:
         dealer.close()

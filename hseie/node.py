@@ -7,7 +7,9 @@ over what it finds. PostgreSQL starts before the processes and stops after them.
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +20,12 @@ from hseie import __version__, clock, control, failpoints, logs, topology
 from hseie.config import Config, masked
 from hseie.embedded.server import EmbeddedPostgres
 from hseie.errors import ExitCode
+from hseie.ports import Listeners
 from hseie.process import ProcessSpec
 from hseie.supervisor.lock import InstanceLock
 from hseie.supervisor.postgres import PostgresKeeper
-from hseie.supervisor.supervisor import STOP_SIGNALS, Ending, Plan, Supervisor
-from hseie.web import ensure_port_free
+from hseie.supervisor.reload import Reloads
+from hseie.supervisor.supervisor import SIGNALS, Ending, Plan, Reply, Supervisor
 
 Look = Callable[[], control.Snapshot]
 
@@ -44,25 +47,26 @@ def run_node(
     on_ready: Callable[[Look], None],
     companions: Sequence[ProcessSpec] = (),
     environ: Mapping[str, str] = os.environ,
+    read_again: Callable[[], Config] | None = None,
 ) -> Ending:
     """Run a node until it is told to stop (SIGTERM, SIGINT) or fails; to be called in the main thread.
 
     `companions` are processes that start after the node's own and stop before them. `on_ready` is called on the loop
-    once all processes are ready, with a function that returns the node's snapshot.
+    once all processes are ready, with a function that returns the node's snapshot. `read_again` gives the configuration
+    anew for a reload (SIGHUP, `hseie reload`), or raises ConfigError; without it a reload is refused.
 
     Raises HseieError where it cannot even begin: another node on the folder, a port taken, a folder it may not use.
     """
     # Held back until the supervisor can answer them, and again once it has: a node that is told to stop exits with 0.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     logs.configure(config.log.level, config.log.format, "supervisor")
     _warn_of_faults(environ)
     lock = InstanceLock.acquire(config.data_dir)
     try:
-        for port in (config.http.port, config.analytics_port):
-            ensure_port_free(config.http.host, port)
-        control.prepare_run_dir(control.run_dir_of(config.data_dir))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(config, on_ready, companions, environ))
+        with closing(Listeners(config.http.host, config.http.port, config.analytics_port)) as listeners:
+            control.prepare_run_dir(control.run_dir_of(config.data_dir))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_run(config, on_ready, companions, environ, read_again, listeners))
     finally:
         lock.release()
 
@@ -78,9 +82,14 @@ def _warn_of_faults(environ: Mapping[str, str]) -> None:
 
 
 async def _run(
-    config: Config, on_ready: Callable[[Look], None], companions: Sequence[ProcessSpec], environ: Mapping[str, str]
+    config: Config,
+    on_ready: Callable[[Look], None],
+    companions: Sequence[ProcessSpec],
+    environ: Mapping[str, str],
+    read_again: Callable[[], Config] | None,
+    listeners: Listeners,
 ) -> Ending:
-    return await _Node(config, on_ready, companions, environ).run()
+    return await _Node(config, on_ready, companions, environ, read_again, listeners).run()
 
 
 class _Node:
@@ -92,9 +101,14 @@ class _Node:
         on_ready: Callable[[Look], None],
         companions: Sequence[ProcessSpec],
         environ: Mapping[str, str],
+        read_again: Callable[[], Config] | None,
+        listeners: Listeners,
     ) -> None:
         """To be made inside the running loop."""
         self._config = config
+        self._listeners = listeners
+        self._postgres_url = config.postgres.url
+        self._on_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._companions = companions
         self._keeper: PostgresKeeper | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -112,6 +126,10 @@ class _Node:
             "postgres": "embedded" if self._keeper else "external",
             "postgres_url": masked(config.postgres.url),
         }
+        self._reloads = Reloads(self._supervisor, read_again, self._plan)
+        self._supervisor.on_reload = self._on_reload
+        # While we hold a socket, a connection to it is accepted by the kernel, and nobody would answer it any more.
+        self._supervisor.on_stop = listeners.close
 
     async def run(self) -> Ending:
         self._log.info("node_starting", version=__version__, data=str(self._config.data_dir), url=address(self._config))
@@ -122,17 +140,29 @@ class _Node:
                 self._keeping.cancel()
             if self._keeper is not None:
                 await self._keeper.stop()
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     async def _prepare(self) -> Plan:
-        url = self._config.postgres.url
         if self._keeper is not None:
-            url = await self._keeper.start()
+            url = self._postgres_url = await self._keeper.start()
             self._keeping = asyncio.get_running_loop().create_task(self._keeper.keep(url, self._on_postgres_moved))
             self._keeping.add_done_callback(self._on_keeping_end)
             self._supervisor.about["postgres_url"] = masked(url)
-        plan = topology.plan(self._config, url)
+        plan = self._plan(self._config)
         return replace(plan, stages=[*plan.stages, *([self._companions] if self._companions else [])])
+
+    def _plan(self, config: Config) -> Plan:
+        return topology.plan(config, self._postgres_url, self._listeners)
+
+    def _on_reload(self, reply: Reply | None) -> None:
+        if reply is not None:
+            self._reloads.ask(reply)
+        elif self._on_terminal and not sys.stdin.isatty():
+            self._log.info("node_draining", because="the terminal it ran on is gone")
+            self._supervisor.stop()
+        else:
+            self._log.info("reload_asked_for", signal="SIGHUP")
+            self._reloads.ask(lambda answer: None)
 
     def _on_postgres_moved(self, url: str) -> None:
         reason = f"the embedded PostgreSQL lost its port and now has {masked(url)}; start the node again"

@@ -28,6 +28,8 @@ from hseie.config import Config
 from hseie.errors import ExitCode, HseieError, NotReachableError
 from hseie.histogram import Histogram
 
+RELIEF_SIGNAL = signal.SIGUSR1
+
 _PR_SET_PDEATHSIG = 1
 _NOT_CONNECTED_RETRY_S = 0.02
 _LAST_WORDS_BYTES_MAX = 2000
@@ -46,6 +48,10 @@ class ProcessSpec:
     serve: Callable[..., Awaitable[None]]  # serve(child, config, *args)
     args: tuple[Any, ...] = ()
     once: bool = False  # does a thing at start and ends with 0; the next stage waits for that
+    # How a running node replaces it. `beside`: the successor starts before the former stops. `jointly`: all processes
+    # of the role belong together; another number of them replaces them as a whole, after the one-shot steps.
+    beside: bool = False
+    jointly: bool = False
 
 
 class Child:
@@ -58,6 +64,7 @@ class Child:
         self.run_dir = run_dir
         self.log: Any = structlog.get_logger("hseie").bind()
         self.stopping = asyncio.Event()  # set by SIGTERM: take nothing new, finish, return
+        self.relieved = False  # with `stopping`: the node goes on, and a successor does this process's work
         self.report: Callable[[], dict[str, Any]] = dict  # figures for each heartbeat; cheap, msgpack types only
         self._state: Literal["starting", "ready"] = "starting"
         self._heartbeat_s = heartbeat_s
@@ -111,6 +118,12 @@ class Child:
             self.stopping.set()
             self._news.set()
 
+    def announce_relief(self) -> None:
+        """Answer SIGUSR1: stop because a successor serves, or soon will."""
+        if not self.stopping.is_set():
+            self.relieved = True
+            self.announce_draining()
+
     def _heartbeat(self) -> control.Heartbeat:
         return control.Heartbeat(
             name=self.name,
@@ -144,8 +157,10 @@ class Child:
 def run(spec: ProcessSpec, config: Config, run_dir: Path, parent_pid: int, last_words: Connection) -> None:
     """Be the process of `spec` until it ends; does not return. `last_words` takes the reason of a failure."""
     _die_with_parent(parent_pid)
-    # Ctrl-C in a terminal reaches the whole group; the supervisor orders the drain.
+    # Ctrl-C in a terminal and the end of a terminal reach the whole group; the supervisor orders what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # blocked by whoever started us, until here
     logs.configure(config.log.level, config.log.format, spec.name)
     failpoints.arm(spec.name, os.environ)
     clock.arm(os.environ)
@@ -164,6 +179,7 @@ async def _live(spec: ProcessSpec, config: Config, run_dir: Path, parent_pid: in
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_stray)
     loop.add_signal_handler(signal.SIGTERM, child.announce_draining)
+    loop.add_signal_handler(RELIEF_SIGNAL, child.announce_relief)
     heartbeat = loop.create_task(child.beat(parent_pid))
     heartbeat.add_done_callback(_must_not_end)
     try:

@@ -1,6 +1,7 @@
 """`hseie status`: the processes of a running node, what is wrong with them, and what to do."""
 
 import asyncio
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,8 +61,11 @@ def find_problems(snapshot: Snapshot) -> list[Problem]:
             found.append(Problem(name, advice))
         if trouble := stats.get("trouble"):
             found.append(Problem(name, str(trouble).replace("_", " ")))
-    if not found and snapshot["node"]["state"] != "ready":
-        found.append(Problem("node", snapshot["node"]["state"]))
+    node = snapshot["node"]
+    if doing := node.get("reloading"):
+        found.append(Problem("node", f"reloading: {doing}"))
+    if not found and node["state"] != "ready":
+        found.append(Problem("node", node["state"]))
     return found
 
 
@@ -103,7 +107,8 @@ def _print(snapshot: Snapshot, problems: list[Problem]) -> None:
     node = snapshot["node"]
     click.echo(f"HSEIE {node['version']}, pid {node['pid']}: {node['state']}, {node['url']}, data {node['data']}")
     click.echo(f"PostgreSQL: {node['postgres']} {node['postgres_url']}")
-    columns = ("process", "state", "pid", "restarts", "uptime", "memory", "cpu", "figures")
+    click.echo(f"configuration: {node['config']}{last_reload(node)}")
+    columns = ("process", "state", "pid", "restarts", "configuration", "uptime", "memory", "cpu", "figures")
     rows = [_cells(row) for row in snapshot["processes"]]
     print_table(columns, rows, right=("pid", "restarts", "uptime", "memory", "cpu"))
     for problem in problems:
@@ -116,11 +121,21 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["state"],
         str(row["pid"] or "-"),
         str(row["restarts"]),
+        row.get("config", "-"),
         duration(row["uptime_s"]),
         f"{row['rss_bytes'] / 1e6:.0f} MB" if row["rss_bytes"] else "-",
         f"{row['cpu_s']:.1f} s" if row["cpu_s"] else "-",
         figures(row["stats"]),
     )
+
+
+def last_reload(node: dict[str, Any]) -> str:
+    """Return how the last reload ended, in words; nothing where there was none."""
+    last = node["last_reload"]
+    if last is None:
+        return ""
+    ago = duration(max(time.time() - last["at"], 0.0))
+    return f", last reload {last['outcome']} {ago} ago" + (f": {last['reason']}" if last["reason"] else "")
 
 
 def figures(stats: dict[str, Any]) -> str:

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from hseie.acceptor.answers import answer_batch, answer_one, read_preference
-from hseie.acceptor.collector import Receipt
 from hseie.acceptor.parse import ReadingParser
+from hseie.acceptor.tickets import Receipt
 from hseie.frames import Frame, Part, decode, parse_frame, shard_of
 from hseie.readings import METER, VEHICLE
 from hseie.writer.batch import Batch, split_lines

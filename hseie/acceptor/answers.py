@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from hseie.acceptor.collector import Receipt
 from hseie.acceptor.parse import Parsed
+from hseie.acceptor.tickets import Receipt
 from hseie.problems import ERRORS_MAX, ProblemAnswer, problem_answer
 from hseie.readings import Kind
 

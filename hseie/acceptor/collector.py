@@ -6,12 +6,13 @@ waits and grows, so a slow disk makes fewer, larger frames. The requests that sh
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import structlog
 
 from hseie import failpoints, histogram
+from hseie.acceptor.tickets import UNAVAILABLE, OpenFrame, Receipt, Refusal, Ticket
 from hseie.errors import FrameError
 from hseie.frames import (
     ACKED,
@@ -28,85 +29,12 @@ from hseie.frames import (
     parse_acks,
 )
 from hseie.histogram import Histogram
-from hseie.readings import KINDS
 from hseie.retry_after import Rate, seconds_for
+
+_log = structlog.get_logger("hseie.acceptor")
 
 _FRAME_BYTES_GOAL = 524_288  # a waiting frame of this size is closed and the next one begun
 _RATE_OVER_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A frame is durable: its shard and sequence, and per kind number which of its lines were exact re-sends."""
-
-    shard: int
-    seq: int
-    duplicates: dict[int, list[int]]
-
-    @property
-    def job_id(self) -> str:
-        return f"{self.shard}-{self.seq}"
-
-    def duplicates_between(self, kind: int, start: int, stop: int) -> int:
-        """Count the re-sends among the lines `start` to `stop` of a kind: those of one request."""
-        return _count_between(self.duplicates, kind, start, stop)
-
-
-def _count_between(marked: Mapping[int, list[int]], kind: int, start: int, stop: int) -> int:
-    of_kind = marked.get(kind)
-    return bisect_left(of_kind, stop) - bisect_left(of_kind, start) if of_kind else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Readings were not taken, or nobody knows: the code of the problem to answer with, and in how many seconds there
-    may be room (None: as the problem is declared).
-    """
-
-    code: str
-    retry_s: float | None = None
-
-
-_UNAVAILABLE = Refusal("writer_unavailable")
-
-
-class OpenFrame:
-    """A frame on its way. `outcome` becomes a Receipt or a Refusal.
-
-    `committed` becomes per kind number which of its lines PostgreSQL refused; it is made when a request waits for that.
-    """
-
-    __slots__ = ("bytes", "committed", "count", "number", "outcome", "rows", "sent_at", "waiting")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.outcome: asyncio.Future[Receipt | Refusal] = loop.create_future()
-        self.committed: asyncio.Future[dict[int, list[int]]] | None = None
-        self.waiting = 0  # requests that still do
-        self.rows: list[list[str]] = [[] for _ in KINDS]
-        self.count = 0
-        self.bytes = 0
-        self.number = 0
-        self.sent_at = 0.0  # monotonic; before sending: when it was begun
-
-    def settle(self, outcome: Receipt | Refusal) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """A request's share of a frame: `count` lines of a kind from `start`."""
-
-    frame: OpenFrame
-    kind: int
-    start: int
-    count: int
-
-    @property
-    def parked(self) -> int:
-        """How many of its lines PostgreSQL refused, once the frame is committed."""
-        assert self.frame.committed is not None
-        return _count_between(self.frame.committed.result(), self.kind, self.start, self.start + self.count)
 
 
 class WriterLink:
@@ -115,7 +43,11 @@ class WriterLink:
     `bytes_max` bounds the rows that wait here and those that are under way, together.
     """
 
-    def __init__(self, shard: int, frames_in_flight_max: int, bytes_max: int, ack_timeout_s: float) -> None:
+    def __init__(
+        self, shard: int, frames_in_flight_max: int, bytes_max: int, ack_timeout_s: float, *, shards: int = 1
+    ) -> None:
+        self.strangers = 0  # times that the writer of another shard, or of another number of shards, was met
+        self._shards = shards
         self.send: Callable[[bytes], bool] = lambda body: False  # the socket needs `on_message` first
         self.boot: int | None = None  # the life of the writer that was last heard of
         self.heard_at = 0.0
@@ -152,7 +84,7 @@ class WriterLink:
     def add(self, kind: int, rows: list[str], wait: bool) -> Ticket | Refusal:
         """Take rows for the next frame; a refusal when the writer is away or too much has no answer yet."""
         if self.boot is None:
-            return _UNAVAILABLE
+            return UNAVAILABLE
         size = sum(map(len, rows))
         if self.waiting_bytes + self.in_flight_bytes + size > self._bytes_max:
             return Refusal(OVERLOADED, self.backlog_s)
@@ -193,7 +125,7 @@ class WriterLink:
                 self.in_flight_bytes += frame.bytes
                 self.frames_sent += 1
             else:
-                frame.settle(_UNAVAILABLE)
+                frame.settle(UNAVAILABLE)
 
     def on_message(self, body: bytes) -> None:
         """Take a message of the writer. Raises FrameError for anything else."""
@@ -207,7 +139,10 @@ class WriterLink:
                     self._acked(ack.number, Receipt(self._shard, ack.seq, ack.duplicates))
                 self._send_waiting()
         elif kind_of_message == WELCOME and len(message) == 4:
-            self._welcome(message[1])
+            if (message[2], message[3]) == (self._shard, self._shards):
+                self._welcome(message[1])
+            else:
+                self._turn_away(message[2], message[3])
         elif kind_of_message == REFUSED and len(message) == 5:
             self._refused(message[1], message[2], Refusal(message[3], message[4]))
         elif kind_of_message == COMMITTED and len(message) == 4:
@@ -243,10 +178,23 @@ class WriterLink:
     def _refused(self, boot: int, number: int, refusal: Refusal) -> None:
         frame = self._landed(number)
         if frame is not None:
-            frame.settle(_UNAVAILABLE if refusal.code == STALE_BOOT else refusal)
+            frame.settle(UNAVAILABLE if refusal.code == STALE_BOOT else refusal)
         if boot != self.boot:
-            self._welcome(boot)
+            self._forget()
+            self.send(encode(HELLO))  # whose life it is, only its WELCOME tells
         self._send_waiting()
+
+    def _turn_away(self, shard: int, shards: int) -> None:
+        # After the number of shards was changed, until we are replaced: what belongs to our shard is not its business.
+        if not self.strangers:
+            _log.warning("writer_of_other_shards", ours=[self._shard, self._shards], met=[shard, shards])
+        self.strangers += 1
+        self._forget()
+
+    def _forget(self) -> None:
+        if self.boot is not None:
+            self.boot = None
+            self._lose()
 
     def _committed(self, seq: int, parked: Mapping[int, dict[int, list[int]]]) -> None:
         while self._to_commit and self._to_commit[0][0] <= seq:
@@ -256,7 +204,7 @@ class WriterLink:
 
     def _lose(self) -> None:
         for frame in self._in_flight.values():
-            frame.settle(_UNAVAILABLE)
+            frame.settle(UNAVAILABLE)
         self._in_flight.clear()
         self.in_flight_bytes = 0
         self._to_commit.clear()  # durable, but nobody will tell of the commit: those requests run into their time-out
@@ -279,4 +227,4 @@ class WriterLink:
         while self._waiting and (self.boot is None or self._waiting[0].sent_at < oldest):
             frame = self._waiting.popleft()
             self.waiting_bytes -= frame.bytes
-            frame.settle(_UNAVAILABLE)
+            frame.settle(UNAVAILABLE)

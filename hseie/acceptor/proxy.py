@@ -3,7 +3,7 @@
 import aiohttp
 from aiohttp import web
 
-from hseie.web import problem
+from hseie.web import problem, say_farewell
 
 # Headers that concern one connection only (RFC 9110, section 7.6.1), and the length, which is set anew.
 _HOP_BY_HOP = frozenset(
@@ -61,6 +61,7 @@ class AnalyticsProxy:
                         response.headers.add(name, value)
                 if answer.content_length is not None:
                     response.content_length = answer.content_length
+                say_farewell(request, response)
                 await response.prepare(request)
                 async for piece in answer.content.iter_any():
                     await response.write(piece)

@@ -1,6 +1,7 @@
 """The routes of an acceptor: two take readings, every other request is passed on to analytics."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,13 +9,15 @@ from aiohttp import web
 
 from hseie import clock, failpoints
 from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference
-from hseie.acceptor.collector import Receipt, Refusal, Ticket, WriterLink
+from hseie.acceptor.collector import WriterLink
 from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser, RejectedBodyError
 from hseie.acceptor.proxy import AnalyticsProxy
+from hseie.acceptor.tickets import Receipt, Refusal, Ticket
 from hseie.config import Config
 from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, new_app, problem, problem_response, read_body
 
+_PARTING_LOOK_S = 0.5
 _JSON_TYPES = ("application/json", "text/json")
 _ENCODINGS = ("identity", "gzip", "deflate")  # aiohttp inflates them, and counts inflated bytes against the limit
 
@@ -46,6 +49,7 @@ class IngestRoutes:
         http, ingest = config.http, config.ingest
         self.counts = Counts()
         self.draining = False
+        self.parting = False  # nobody waits for a commit any more: the receipt of the journal has to do
         self._links = links
         self._parser = ReadingParser(len(links), http.batch_readings_max, ingest.future_max_s, ingest.past_max_days)
         self.limits = {
@@ -136,7 +140,7 @@ class IngestRoutes:
                     return problem(outcome.code, retry_s=outcome.retry_s)
                 receipts.append(outcome)
                 duplicates += outcome.duplicates_between(ticket.kind, ticket.start, ticket.start + ticket.count)
-            committed = preference.wait and await _all_committed(tickets, preference.seconds)
+            committed = preference.wait and await self._all_committed(tickets, preference.seconds)
         finally:
             if preference.wait:
                 for ticket in tickets:
@@ -156,11 +160,12 @@ class IngestRoutes:
             response.headers["Preference-Applied"] = preference.applied
         return response
 
-
-async def _all_committed(tickets: Sequence[Ticket], seconds: float) -> bool:
-    commits = [ticket.frame.committed for ticket in tickets if ticket.frame.committed is not None]
-    _, late = await asyncio.wait(commits, timeout=seconds)
-    return not late
+    async def _all_committed(self, tickets: Sequence[Ticket], seconds: float) -> bool:
+        late = {ticket.frame.committed for ticket in tickets if ticket.frame.committed is not None}
+        until = time.monotonic() + seconds
+        while late and not self.parting and (left_s := until - time.monotonic()) > 0:
+            _, late = await asyncio.wait(late, timeout=min(left_s, _PARTING_LOOK_S))
+        return not late
 
 
 def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web.Application:

@@ -1,7 +1,9 @@
 """An acceptor process: wires the HTTP server, the links to the writers and the way to analytics."""
 
 import asyncio
+import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from hseie.acceptor.collector import WriterLink
@@ -15,18 +17,36 @@ from hseie.web import Server, start_server
 _SWEEP_S = 0.2
 _SILENCE_MAX_S = 3.0  # without a sign of life a writer counts as away
 _DRAIN_S = 10.0
+_PART_AFTER_S = 2.0  # the commit may be long in coming, and an answer is due before we go
+_HAND_OVER_S = 2.0  # devices that report less often than that lose their connection between two requests
 
 
-async def serve(child: Child, config: Config, number: int) -> None:
-    """Accept readings until told to stop, then finish the requests under way."""
-    ingest = config.ingest
+async def serve(
+    child: Child,
+    config: Config,
+    number: int,
+    listening: Sequence[socket.socket],
+    neighbours: Sequence[socket.socket] = (),
+) -> None:
+    """Accept readings until told to stop, then finish the requests under way.
+
+    `neighbours` are the sockets of another acceptor: what waits in them while that one is down or stuck is served here.
+    A node that stops takes none any more; an acceptor that has a successor goes on until its connections have ended.
+    """
+    ingest, shards = config.ingest, config.writer.shards
     links = [
-        WriterLink(shard, ingest.frames_in_flight_max, ingest.frame_bytes_max, ingest.ack_timeout_ms / 1000)
-        for shard in range(config.writer.shards)
+        WriterLink(
+            shard,
+            ingest.frames_in_flight_max,
+            ingest.frame_bytes_max,
+            ingest.ack_timeout_ms / 1000,
+            shards=shards,
+        )
+        for shard in range(shards)
     ]
+    dealers = [_connect(child, config, shard, link) for shard, link in enumerate(links)]
     for link in links:
         link.ack_seconds = links[0].ack_seconds  # one histogram an acceptor is enough to look at
-    sockets = [_connect(child, config, shard, link) for shard, link in enumerate(links)]
     routes = IngestRoutes(config, links)
     proxy = AnalyticsProxy(_reachable(config.http.host), config.analytics_port)
     server: Server | None = None
@@ -39,17 +59,23 @@ async def serve(child: Child, config: Config, number: int) -> None:
             config.http.port,
             reuse_port=True,
             keepalive_s=config.http.keepalive_s,
+            sockets=listening,
         )
-        child.report = lambda: _report(number, routes, links, sockets, proxy, server)
+        child.report = lambda: _report(number, routes, links, dealers, proxy, server)
         child.ready()
+        helping = asyncio.ensure_future(_help(server, neighbours))
         await child.stopping.wait()
+        helping.cancel()
+        asyncio.get_running_loop().call_later(_PART_AFTER_S, _part, routes)
+        if child.relieved:
+            await server.hand_over(_HAND_OVER_S)
         routes.draining = True
         await server.stop(_DRAIN_S)
     finally:
         sweeping.cancel()
         await proxy.close()
-        for socket in sockets:
-            socket.close()
+        for dealer in dealers:
+            dealer.close()
 
 
 def _connect(child: Child, config: Config, shard: int, link: WriterLink) -> Dealer:
@@ -71,6 +97,17 @@ async def _until_heard(links: list[WriterLink]) -> None:
         await asyncio.sleep(0.02)
 
 
+def _part(routes: IngestRoutes) -> None:
+    routes.parting = True
+
+
+async def _help(server: Server, neighbours: Sequence[socket.socket]) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        for listening in neighbours:
+            await server.take_waiting(listening)
+
+
 async def _sweep(links: list[WriterLink]) -> None:
     expected = time.monotonic()
     while True:
@@ -88,7 +125,7 @@ def _report(
     number: int,
     routes: IngestRoutes,
     links: list[WriterLink],
-    sockets: list[Dealer],
+    dealers: list[Dealer],
     proxy: AnalyticsProxy,
     server: Server,
 ) -> dict[str, Any]:
@@ -119,7 +156,8 @@ def _report(
             "bytes": max(link.waiting_bytes + link.in_flight_bytes for link in links),
         },
         "ack_seconds": links[0].ack_seconds.report(),
-        "messages_refused": sum(socket.refused for socket in sockets),
-        "messages_unsent": sum(socket.unsent for socket in sockets),
+        "strangers": sum(link.strangers for link in links),
+        "messages_refused": sum(dealer.refused for dealer in dealers),
+        "messages_unsent": sum(dealer.unsent for dealer in dealers),
         "limits": routes.limits,
     }

@@ -1,7 +1,8 @@
 """The analytics process: answers every GET from PostgreSQL and the supervisor's snapshot."""
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,7 @@ from hseie.process import Child
 from hseie.readings import KINDS
 
 STOP_TIMEOUT_S = 5.0
+HAND_OVER_S = 2.0
 BODY_BYTES_MAX = 65_536  # no route takes a body
 
 
@@ -44,19 +46,29 @@ class Parts:
     postgres_url: str
 
 
-async def serve(child: Child, config: Config, postgres_url: str) -> None:
-    """Be the analytics process until `child.stopping`. Raises PortTakenError."""
+async def serve(child: Child, config: Config, postgres_url: str, listening: Sequence[socket.socket] = ()) -> None:
+    """Be the analytics process until `child.stopping`, on the sockets given or a port of its own.
+
+    Raises PortTakenError.
+    """
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
     app, fleet = build(Parts(config, reader, probe, NodeView(child.node_status), clock.utc_now, postgres_url))
     server = await http.start_server(
-        app, config.http.host, config.analytics_port, reuse_port=False, keepalive_s=config.http.keepalive_s
+        app,
+        config.http.host,
+        config.analytics_port,
+        reuse_port=False,
+        keepalive_s=config.http.keepalive_s,
+        sockets=listening,
     )
     sampling = asyncio.create_task(fleet.sample_rate())
     child.report = lambda: _report(server, reader)
     child.ready()
     await child.stopping.wait()
     sampling.cancel()
+    if child.relieved:
+        await server.hand_over(HAND_OVER_S)
     await server.stop(STOP_TIMEOUT_S)
     await reader.close(1.0)
     await probe.close(1.0)

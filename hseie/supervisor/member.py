@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hseie.config import Config
+from hseie.config_change import fingerprint
 from hseie.control import Heartbeat, ProcessState
 from hseie.errors import ExitCode
-from hseie.process import ProcessSpec, run
+from hseie.process import RELIEF_SIGNAL, ProcessSpec, run
 from hseie.supervisor.policy import describe_exit
 
 _spawn = get_context("spawn")
@@ -35,8 +36,9 @@ class LastExit:
 class Member:
     """A process that is to run, through all its lives. Times are of the monotonic clock, in seconds."""
 
-    def __init__(self, spec: ProcessSpec, config: Config, run_dir: Path) -> None:
+    def __init__(self, spec: ProcessSpec, config: Config, run_dir: Path, generation: int = 1) -> None:
         self.spec = spec
+        self.config = config
         self.state: ProcessState = "down"
         self.done = False  # a one-shot process that did its thing
         self.starts = 0
@@ -46,8 +48,11 @@ class Member:
         self.last_exit: LastExit | None = None
         self.killed_because = ""
         self.beat: Heartbeat | None = None
-        self._config = config
+        self.leaving = False  # it was relieved: its end is wanted, and no life follows
+        self.on_trial = False  # never ready yet in a configuration that came by a reload
         self._run_dir = run_dir
+        self._generation = generation
+        self._fingerprint = fingerprint(config)
         self._process: Any = None
         self._last_words: Connection | None = None
 
@@ -70,13 +75,16 @@ class Member:
         # daemon: should the supervisor end by an exception, its interpreter does not wait for children for ever.
         process = _spawn.Process(
             target=run,
-            args=(self.spec, self._config, self._run_dir, os.getpid(), sender),
+            args=(self.spec, self.config, self._run_dir, os.getpid(), sender),
             name=self.spec.name,
             daemon=True,
         )
+        # It inherits what is blocked, and ignores a SIGHUP of the whole group from its first instruction on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             process.start()
         finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             sender.close()
         self._process = process
         self._last_words = receiver
@@ -105,6 +113,7 @@ class Member:
             return False
         changed = beat.state != self.state
         self.state = beat.state
+        self.on_trial = self.on_trial and beat.state != "ready"
         self.beat = beat
         self.last_beat = now
         return changed
@@ -125,22 +134,29 @@ class Member:
         """Ask the process to drain (SIGTERM)."""
         self._signal(signal.SIGTERM)
 
+    def relieve(self) -> None:
+        """Let the process end for good because a successor does its work."""
+        self.leaving = True
+        self._signal(RELIEF_SIGNAL)
+
     def kill(self, because: str) -> None:
         """End the process at once (SIGKILL); `because` becomes the reason of its end."""
         self.killed_because = because
         self._signal(signal.SIGKILL)
 
-    def row(self, now: float) -> dict[str, Any]:
-        """Return this process for the snapshot."""
+    def row(self, name: str, now: float) -> dict[str, Any]:
+        """Return this process for the snapshot, in which it is called `name`."""
         beat = self.beat
         return {
-            "name": self.spec.name,
+            "name": name,
             "role": self.spec.role,
             "pid": self.pid,
             "state": self.state,
             "restarts": max(self.starts - 1, 0),
             "last_exit": self.last_exit.as_dict() if self.last_exit else None,
             "heartbeat_age_ms": round((now - self.last_beat) * 1000) if self.last_beat is not None else None,
+            "generation": self._generation,
+            "config": self._fingerprint,
             "uptime_s": round(now - self.started, 3) if self.running else 0.0,
             "rss_bytes": beat.rss_bytes if beat else 0,
             "cpu_s": beat.cpu_s if beat else 0.0,

@@ -31,14 +31,15 @@ class Judgement:
     node_exit: ExitCode = ExitCode.OK
 
 
-def judge(exit_code: int, *, once: bool, node_was_ready: bool, failures: int) -> Judgement:
+def judge(exit_code: int, *, once: bool, node_was_ready: bool, failures: int, on_trial: bool = False) -> Judgement:
     """Decide about a process that ended by itself. `exit_code` is negative for a signal.
 
     `failures` counts ends in a row, this one included; a long enough life starts the count again (see `count_failure`).
+    `on_trial`: it was never ready in a configuration that came by a reload, which can be put right by another one.
     """
     if once and exit_code == ExitCode.OK:
         return Judgement(Verdict.DONE)
-    if exit_code in _FATAL:
+    if exit_code in _FATAL and not (on_trial and exit_code == ExitCode.CONFIG):
         return Judgement(Verdict.STOP_NODE, ExitCode(exit_code))
     if not node_was_ready and failures >= STARTS_MAX:
         return Judgement(Verdict.STOP_NODE, ExitCode.UNAVAILABLE)

@@ -22,12 +22,23 @@ from hseie.config import Config
 from hseie.errors import ExitCode, HseieError
 from hseie.process import ProcessSpec
 from hseie.supervisor import policy
+from hseie.supervisor.changes import Changes
 from hseie.supervisor.member import Member
+from hseie.supervisor.watch import watch
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)
 
 # After SIGKILL only the kernel is between a process and its end.
-_KILLED_GONE_S = 5.0
+KILLED_GONE_S = 5.0
+
+
+Reply = Callable[[dict[str, Any]], None]
+
+
+def former_name(name: str) -> str:
+    """Return what a process is called that is still there beside its successor."""
+    return f"{name}-former"
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,12 @@ class Supervisor:
         `more_rows` adds to the snapshot what runs outside of the plan.
         """
         self.about: dict[str, Any] = {}  # what else the snapshot says of the node
-        self._config = config
-        self._settings = config.supervisor
+        self.config = config  # of the processes that are started from now on
+        self.generation = 1
+        self.members: dict[str, Member] = {}
+        self.changes = Changes()
+        self.on_stop: Callable[[], None] = lambda: None  # called when the drain begins
+        self.on_reload: Callable[[Reply | None], None] = lambda reply: None  # by a request, or SIGHUP (no reply)
         self._run_dir = run_dir
         self._prepare = prepare
         self._on_ready = on_ready
@@ -72,34 +87,35 @@ class Supervisor:
         self._state: Literal["starting", "ready", "draining"] = "starting"
         self._was_ready = False
         self._started_at = time.time()
-        self._members: dict[str, Member] = {}
         self._stop_order: Sequence[str] = ()
         self._ending = Ending(ExitCode.OK)
         self._stop = asyncio.Event()
         self._hurry = False
-        self._changed = asyncio.Event()
+        self._order: asyncio.Task[None] | None = None  # what starts or replaces processes
         self._tasks: set[asyncio.Task[None]] = set()
         self._router: Router | None = None
 
     async def run(self) -> Ending:
         """Run until a signal or a failure ends the node; returns after the drain."""
         loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
+        for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)  # until the loop closes: a second one is harmless
         # Whoever starts us may have held them back until now; children would inherit that.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self._router = Router(
             ipc_endpoint(self._run_dir, control.CONTROL), self._on_message, message_bytes_max=control.MESSAGE_BYTES_MAX
         )
         try:
-            watching = self._go(self._watch())
-            starting = self._go(self._start())
+            watching = self._go(watch(self.members, lambda: self.config, self._log))
+            self.order(self._start())
             await self._stop.wait()
-            starting.cancel()
+            if self._order is not None:
+                self._order.cancel()
+            self.on_stop()
             await self._drain()
             watching.cancel()
         finally:
-            for member in self._members.values():
+            for member in self.members.values():
                 member.kill("the node has ended")
             self._router.close()
         return self._ending
@@ -110,7 +126,7 @@ class Supervisor:
             self._ending = Ending(exit_code, reason)
             self._state = "draining"
             self._stop.set()
-            self._wake()
+            self.changes.ring()
 
     def snapshot(self) -> control.Snapshot:
         """Return the state of the node and of each process, as `hseie status` and /readyz see it."""
@@ -123,8 +139,23 @@ class Supervisor:
                 "started_at": self._started_at,
                 **self.about,
             },
-            "processes": [member.row(now) for member in self._members.values()] + self._more_rows(),
+            "processes": [member.row(name, now) for name, member in self.members.items()] + self._more_rows(),
         }
+
+    @property
+    def state(self) -> str:
+        return self._state
+
+    def order(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what starts or replaces processes, one such work at a time; cancelled when the node stops."""
+        self._order = self._go(work)
+
+    def launch(self, spec: ProcessSpec, *, on_trial: bool = False) -> Member:
+        """Begin the lives of a process, in the configuration of now."""
+        member = self.members[spec.name] = Member(spec, self.config, self._run_dir, self.generation)
+        member.on_trial = on_trial
+        self._go(self._keep(member))
+        return member
 
     # --- starting -------------------------------------------------------------------------------------------------
 
@@ -137,21 +168,17 @@ class Supervisor:
             return
         self._stop_order = plan.stop_order
         for stage in plan.stages:
-            members = [Member(spec, self._config, self._run_dir) for spec in stage]
-            for member in members:
-                self._members[member.spec.name] = member
-                self._go(self._keep(member))
-            await self._until_settled(members)
-        await self._until_settled(list(self._members.values()))
+            await self.until_settled([self.launch(spec) for spec in stage])
+        await self.until_settled(list(self.members.values()))
         self._state = "ready"
         self._was_ready = True
-        self._log.info("node_ready", processes=len(self._members), took_s=round(time.monotonic() - began, 3))
+        self._log.info("node_ready", processes=len(self.members), took_s=round(time.monotonic() - began, 3))
         with contextlib.suppress(OSError):  # nobody reads our output: no reason to stop
             self._on_ready()
 
     async def _keep(self, member: Member) -> None:
-        """Live the lives of one process, until it is done or the node stops."""
-        while not self._stop.is_set():
+        """Live the lives of one process, until it is done, is relieved or the node stops."""
+        while not (self._stop.is_set() or member.leaving):
             started = time.monotonic()
             try:
                 member.spawn(started)
@@ -160,77 +187,76 @@ class Supervisor:
             else:
                 self._log.info("process_started", name=member.spec.name, pid=member.pid)
                 code = await member.ended()
-            self._wake()
-            if not self._stop.is_set() and not await self._goes_on(member, code, time.monotonic() - started):
+            self.changes.ring()
+            if self._stop.is_set() or member.leaving:
+                return
+            if not await self._goes_on(member, code, time.monotonic() - started):
                 return
 
     async def _goes_on(self, member: Member, code: int, uptime_s: float) -> bool:
         """Draw the consequence of an end; True when the process is to be started again, now."""
-        member.failures = policy.count_failure(member.failures, uptime_s, self._settings)
-        judgement = policy.judge(code, once=member.spec.once, node_was_ready=self._was_ready, failures=member.failures)
+        settings = member.config.supervisor
+        member.failures = policy.count_failure(member.failures, uptime_s, settings)
+        judgement = policy.judge(
+            code,
+            once=member.spec.once,
+            node_was_ready=self._was_ready,
+            failures=member.failures,
+            on_trial=member.on_trial,
+        )
         text = member.last_exit.text if member.last_exit else ""
         if judgement.verdict is policy.Verdict.DONE:
             member.done = True
-            del self._members[member.spec.name]  # nothing to watch, stop or show any more
-            self._wake()
+            del self.members[member.spec.name]  # nothing to watch, stop or show any more
+            self.changes.ring()
             return False
         if judgement.verdict is policy.Verdict.STOP_NODE:
             member.state = "given_up"
             self._log.error("process_given_up", name=member.spec.name, ended=text, failures=member.failures)
             self.stop(judgement.node_exit, f"{member.spec.name}: {text}")
             return False
-        delay_s = policy.restart_delay_s(member.failures, self._settings)
+        delay_s = policy.restart_delay_s(member.failures, settings)
+        self.changes.ring()
         self._log.warning("process_ended", name=member.spec.name, ended=text, restart_in_s=delay_s)
-        await self._until(self._stop.is_set, delay_s)
-        return not self._stop.is_set()
+        return not await self.changes.until(lambda: self._stop.is_set() or member.leaving, delay_s)
 
-    # --- watching -------------------------------------------------------------------------------------------------
-
-    async def _watch(self) -> None:
-        look_every_s = self._settings.heartbeat_ms / 1000
-        last_look = time.monotonic()
-        while True:
-            await asyncio.sleep(look_every_s)
-            now = time.monotonic()
-            own_delay_s = policy.own_delay_s(now, last_look, look_every_s)
-            last_look = now
-            for member in self._members.values():
-                member.forgive(own_delay_s)
-                if (
-                    member.running
-                    and not member.killed_because
-                    and policy.is_stuck(now, member.started, member.last_beat, self._settings)
-                ):
-                    silent_s = round(now - (member.last_beat or member.started), 1)
-                    self._log.error("process_stuck", name=member.spec.name, pid=member.pid, silent_s=silent_s)
-                    member.kill(f"stuck, no heartbeat for {silent_s} s")
+    # --- listening ------------------------------------------------------------------------------------------------
 
     def _on_message(self, peer: bytes, body: bytes) -> None:
         message = control.decode(body)
         if isinstance(message, control.StatusRequest):
-            if self._router is not None:
-                self._router.send(peer, control.encode({**self.snapshot(), "id": message.id}))
+            self._answer(peer, {**self.snapshot(), "id": message.id})
             return
-        member = self._members.get(message.name)
-        if member is not None and member.heard(message, time.monotonic()):
-            if message.state == "ready":
-                self._log.info("process_ready", name=message.name)
-            self._wake()
+        if isinstance(message, control.ReloadRequest):
+            self.on_reload(lambda answer: self._answer(peer, {**answer, "id": message.id}))
+            return
+        for name in (message.name, former_name(message.name)):
+            member = self.members.get(name)
+            if member is not None and member.heard(message, time.monotonic()):
+                if message.state == "ready":
+                    self._log.info("process_ready", name=message.name)
+                self.changes.ring()
+
+    def _answer(self, peer: bytes, answer: dict[str, Any]) -> None:
+        if self._router is not None:
+            self._router.send(peer, control.encode(answer))
 
     def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
-        if not self._stop.is_set():
-            self._log.info("node_draining", signal=name, timeout_s=self._config.node.drain_timeout_s)
+        if number == signal.SIGHUP:
+            self.on_reload(None)
+        elif not self._stop.is_set():
+            self._log.info("node_draining", signal=name, timeout_s=self.config.node.drain_timeout_s)
             self.stop()
         elif number == signal.SIGINT:
             # Somebody sits at the terminal and has asked twice.
             self._hurry = True
-            self._wake()
+            self.changes.ring()
 
     # --- stopping -------------------------------------------------------------------------------------------------
 
     async def _drain(self) -> None:
-        deadline = time.monotonic() + self._config.node.drain_timeout_s
+        deadline = time.monotonic() + self.config.node.drain_timeout_s
         groups = self._stop_groups()
         for index, group in enumerate(groups):
             for member in group:
@@ -238,42 +264,28 @@ class Supervisor:
             share_s = policy.drain_share_s(deadline - time.monotonic(), len(groups) - index)
             await self._until_gone(group, share_s)
         # Who overran his share was not disturbed while the others stopped.
-        await self._until_gone(self._members.values(), deadline - time.monotonic())
-        late = [member for member in self._members.values() if member.running]
+        await self._until_gone(self.members.values(), deadline - time.monotonic())
+        late = [member for member in self.members.values() if member.running]
         for member in late:
             self._log.warning("process_killed", name=member.spec.name, because="not stopped in time")
             member.kill("not stopped in time")
         self._hurry = False
-        await self._until_gone(late, _KILLED_GONE_S)
+        await self._until_gone(late, KILLED_GONE_S)
         self._log.info("node_stopped", exit_code=int(self._ending.exit_code), reason=self._ending.reason)
 
     def _stop_groups(self) -> list[list[Member]]:
-        members = list(self._members.values())
+        members = list(self.members.values())
         groups = [[member for member in members if member.spec.role not in self._stop_order]]
         groups += [[member for member in members if member.spec.role == role] for role in self._stop_order]
         return [group for group in groups if group]
 
-    async def _until_settled(self, members: Sequence[Member]) -> None:
-        await self._until(lambda: all(member.settled for member in members))
+    async def until_settled(self, members: Sequence[Member]) -> None:
+        """Wait until those that come after may start."""
+        await self.changes.until(lambda: all(member.settled for member in members))
 
     async def _until_gone(self, members: Iterable[Member], timeout_s: float) -> None:
         group = list(members)
-        await self._until(lambda: self._hurry or not any(member.running for member in group), timeout_s)
-
-    # --- waiting --------------------------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        self._changed.set()
-
-    async def _until(self, holds: Callable[[], bool], timeout_s: float | None = None) -> None:
-        """Wait until `holds()`, looking after each wake-up; at most `timeout_s` seconds."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not holds():
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            pass
+        await self.changes.until(lambda: self._hurry or not any(member.running for member in group), timeout_s)
 
     def _go(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

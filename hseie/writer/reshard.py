@@ -5,7 +5,9 @@ earlier ones. The drained files stay for the dedupe window (the new writers look
 """
 
 import asyncio
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hseie import clock, database
 from hseie.config import Config
@@ -47,6 +49,7 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
         if not drained_at:
             pending = Pending(journal, config.writer.pending_bytes_max)
             committer = Committer(journal, pending, config, postgres_url, child.log, lambda seq: None)
+            child.report = partial(_report, path.name, committer)
             child.log.info("draining_journal", file=path.name, why="the number of shards was changed")
             running = asyncio.ensure_future(committer.run(until_empty=True))
             stopping = asyncio.ensure_future(child.stopping.wait())
@@ -79,3 +82,8 @@ async def _retire(journal: Journal, postgres_url: str) -> None:
         )
     except database.DATABASE_ERRORS as error:
         raise DatabaseUnavailableError(f"a drained journal could not be retired: {error or 'no answer'}") from error
+
+
+def _report(name: str, committer: Committer) -> dict[str, Any]:
+    """What a heartbeat tells: which journal is drained, and whether PostgreSQL lets it."""
+    return {"draining": name, "database": committer.database, "flushes": committer.tally.flushes}

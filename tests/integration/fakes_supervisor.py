@@ -16,10 +16,11 @@ from typing import Any
 import uvloop
 
 from hseie import control, logs
-from hseie.config import load
+from hseie.config import Config, load
 from hseie.errors import ConfigError, FencedError, HseieError
 from hseie.process import Child, ProcessSpec
 from hseie.supervisor.lock import InstanceLock
+from hseie.supervisor.reload import Reloads
 from hseie.supervisor.supervisor import Plan, Supervisor
 
 
@@ -82,6 +83,14 @@ async def failing_later(child: Child, config: Any, events: str, flag: str) -> No
     await child.stopping.wait()
 
 
+async def telling(child: Child, config: Config, events: str) -> None:
+    """Serves, and notes which configuration it has and how it was told to stop."""
+    note(events, child.name, f"days:{config.ingest.past_max_days}")
+    child.ready()
+    await child.stopping.wait()
+    note(events, child.name, "relieved" if child.relieved else "stopped")
+
+
 async def once(child: Child, config: Any, events: str, work_s: float = 0.1) -> None:
     """Does a thing and ends."""
     note(events, child.name, "start")
@@ -100,24 +109,39 @@ async def asking(child: Child, config: Any, events: str) -> None:
     await child.stopping.wait()
 
 
+def make_plan(plan: dict[str, Any]) -> Plan:
+    stages = [[make_spec(*one) for one in stage] for stage in plan["stages"]]
+    return Plan(stages, plan["stop_order"])
+
+
+def make_spec(name: str, serve: str, args: list[Any]) -> ProcessSpec:
+    role = name.split("-")[0]
+    once, beside, jointly = serve == "once", role == "acceptor", role == "writer"
+    return ProcessSpec(name, role, globals()[serve], tuple(args), once=once, beside=beside, jointly=jointly)
+
+
 async def main(data: Path, plan: dict[str, Any], overrides: dict[str, Any]) -> int:
+    """Run a node; a reload takes plan and overrides from the file `next.json` beside the data folder."""
     config = load(overrides={"node.data": str(data), **overrides}).config
     logs.configure("debug", "json", "supervisor")
     lock = InstanceLock.acquire(data)
     run_dir = control.run_dir_of(data)
     control.prepare_run_dir(run_dir)
-    stages = [
-        [
-            ProcessSpec(name, name.split("-")[0], globals()[serve], tuple(args), once=serve == "once")
-            for name, serve, args in stage
-        ]
-        for stage in plan["stages"]
-    ]
 
     async def prepare() -> Plan:
-        return Plan(stages, plan["stop_order"])
+        return make_plan(plan)
 
-    ending = await Supervisor(config, run_dir, prepare, on_ready=lambda: print("ready", flush=True)).run()
+    def read_again() -> Config:
+        following = json.loads((data.parent / "next.json").read_text())
+        return load(overrides={"node.data": str(data), **following["overrides"]}).config
+
+    def plan_again(_: Config) -> Plan:
+        return make_plan(json.loads((data.parent / "next.json").read_text())["plan"])
+
+    supervisor = Supervisor(config, run_dir, prepare, on_ready=lambda: print("ready", flush=True))
+    reloads = Reloads(supervisor, read_again, plan_again)
+    supervisor.on_reload = lambda reply: reloads.ask(reply or (lambda answer: None))
+    ending = await supervisor.run()
     if ending.reason:
         print(ending.reason, flush=True)
     lock.release()

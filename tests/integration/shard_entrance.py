@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 
-from hseie.acceptor.collector import Receipt, Refusal, WriterLink
+from hseie.acceptor.collector import WriterLink
+from hseie.acceptor.tickets import Receipt, Refusal
 from hseie.bus import Dealer, Router, ipc_endpoint
 from hseie.writer.dedupe import DedupeWindow
 from hseie.writer.disk import FreeSpace
@@ -60,8 +61,15 @@ class Writer:
 class Acceptor:
     """One link with its socket, swept as the service does."""
 
-    def __init__(self, run_dir: Path, in_flight: int = 8, bytes_max: int = 1 << 20, ack_timeout_s: float = 30) -> None:
-        self.link = WriterLink(0, in_flight, bytes_max, ack_timeout_s)
+    def __init__(
+        self,
+        run_dir: Path,
+        in_flight: int = 8,
+        bytes_max: int = 1 << 20,
+        ack_timeout_s: float = 30,
+        shards: int = 1,
+    ) -> None:
+        self.link = WriterLink(0, in_flight, bytes_max, ack_timeout_s, shards=shards)
         self.socket = Dealer(
             ipc_endpoint(run_dir, "writer-0"), self.link.on_message, message_bytes_max=MESSAGE_BYTES_MAX
         )

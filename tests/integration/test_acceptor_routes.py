@@ -14,9 +14,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from hseie.acceptor.collector import Refusal, WriterLink
+from hseie.acceptor.collector import WriterLink
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.routes import IngestRoutes, make_app
+from hseie.acceptor.tickets import Refusal
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config import load
 from hseie.frames import decode, parse_frame
@@ -294,3 +295,14 @@ async def test_the_limit_counts_inflated_bytes(run_dir: Path) -> None:
     status, answer, _ = await door.post(gzip.compress(b" " * 10_000_000), Content_Encoding="gzip")
     assert (status, answer["code"]) == (413, "too_large")
     await door.close()
+
+
+async def test_who_waits_for_a_commit_when_the_acceptor_goes_gets_the_receipt_of_the_journal(door: Door) -> None:
+    waiting = asyncio.ensure_future(door.post(GOOD, Prefer="wait=30"))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    door.routes.parting = True
+    async with asyncio.timeout(10):
+        status, body, headers = await waiting
+    assert (status, body["mode"]) == (202, "queued")
+    assert "Preference-Applied" not in headers

@@ -21,6 +21,7 @@ class FakeChild:
     def __init__(self) -> None:
         self.name = "analytics"
         self.stopping = asyncio.Event()
+        self.relieved = False
         self.is_ready = asyncio.Event()
         self.report: Any = dict
 

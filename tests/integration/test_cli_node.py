@@ -126,6 +126,28 @@ def test_a_node_starts_and_stops_while_postgresql_is_away(cli: Cli) -> None:
     assert node.wait(PATIENCE_S) == 0
 
 
+def test_a_node_whose_terminal_is_closed_stops_in_order(cli: Cli) -> None:
+    # The terminal lives as long as the process that holds its other end; then the kernel sends SIGHUP.
+    on_terminal = "import pty, sys; pty.spawn(sys.argv[1:])"
+    command = [sys.executable, "-c", on_terminal, sys.executable, "-m", "hseie", "up", "--port", str(cli.port)]
+    with (cli.folder / "out").open("wb") as out:
+        holder = subprocess.Popen(
+            [*command, "--data", str(cli.folder / "data")],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            env={**cli.environ, "HSEIE_LOG__FORMAT": "json"},
+        )
+    cli.started.append(holder)
+    lock = cli.folder / "data" / "node.lock"
+    eventually(lambda: "HSEIE ready" in cli.out() or holder.poll() is not None, "ready")
+    pid = int(lock.read_text())
+    os.kill(pid, signal.SIGHUP)  # the terminal is there: this one asks for a reload
+    eventually(lambda: "reload_ended" in cli.out(), "reloaded")
+    holder.kill()
+    eventually(lambda: lock.read_text() == "", "the lock was given back in order")
+    assert cli.on_node("status").returncode == 69
+
+
 def test_the_demo(cli: Cli) -> None:
     demo = cli.start("demo", "--devices", "20")
     eventually(lambda: "p99" in cli.out() or demo.poll() is not None, "rates are shown")

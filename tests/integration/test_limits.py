@@ -16,7 +16,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from hseie import failpoints
-from hseie.acceptor.collector import Receipt, Refusal, Ticket, WriterLink
+from hseie.acceptor.collector import WriterLink
+from hseie.acceptor.tickets import Receipt, Refusal, Ticket
 from hseie.config import load
 from hseie.frames import REFUSED, Ack, Frame, Part, encode, encode_acks
 from hseie.writer.batch import split_lines

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import zmq
 
-from hseie.acceptor.collector import Receipt, Refusal, Ticket, WriterLink
+from hseie.acceptor.collector import WriterLink
+from hseie.acceptor.tickets import Receipt, Refusal, Ticket
 from hseie.bus import Dealer, ipc_endpoint
-from hseie.frames import HELLO, Frame, Part, encode
+from hseie.frames import HELLO, WELCOME, Frame, Part, encode
 from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, ROW, Acceptor, Writer
 
 
@@ -132,7 +133,58 @@ async def test_a_frame_for_a_former_life_is_not_taken(run_dir: Path, writer: Wri
     last = writer.journal.last_seq
     assert await acceptor.post(ROW) == "writer_unavailable"
     assert writer.journal.last_seq == last
-    assert acceptor.link.boot == writer.intake.boot  # and it has learned from the refusal
+    await acceptor.heard()
+    assert acceptor.link.boot == writer.intake.boot  # the refusal had it ask
+
+
+async def test_a_writer_of_another_number_of_shards_gets_nothing(run_dir: Path, writer: Writer) -> None:
+    acceptor = Acceptor(run_dir, shards=2)  # as it is for a while when a running node gets another number of shards
+    last = writer.journal.last_seq
+    async with asyncio.timeout(10):
+        while acceptor.link.strangers < 3:
+            assert await acceptor.post(ROW) == "writer_unavailable"
+            await asyncio.sleep(0.01)
+    assert acceptor.link.boot is None
+    assert writer.journal.last_seq == last
+    acceptor.close()
+
+
+async def test_not_even_after_a_refusal(run_dir: Path, writer: Writer) -> None:
+    acceptor = Acceptor(run_dir, shards=2)
+    acceptor.link.sweep = lambda now, silence_max_s: None
+    async with asyncio.timeout(10):  # until it is connected
+        acceptor.link.boot = 12345  # the writer that was there before
+        while await acceptor.post(ROW) == "writer_unavailable" and writer.intake.frames_refused == 0:
+            acceptor.link.boot = 12345
+            await asyncio.sleep(0.01)
+    last = writer.journal.last_seq
+    for _ in range(20):
+        assert await acceptor.post(ROW) == "writer_unavailable"
+        await asyncio.sleep(0.01)
+    assert writer.journal.last_seq == last
+    assert acceptor.link.strangers > 0
+    acceptor.close()
+
+
+@pytest.mark.parametrize(("shard", "shards"), [(0, 3), (1, 2), (1, 3)])
+async def test_who_is_not_ours_ends_what_was_under_way_to_ours(
+    shard: int, shards: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = WriterLink(0, 8, 1 << 20, 30, shards=2)
+    link.send = lambda body: True
+    link.on_message(encode(WELCOME, 1, 0, 2))
+    ticket = link.add(0, [ROW], False)
+    assert isinstance(ticket, Ticket)
+    await asyncio.sleep(0.01)
+    for _ in range(2):
+        link.on_message(encode(WELCOME, 2, shard, shards))
+    assert await ticket.frame.outcome == "writer_unavailable"
+    assert link.add(0, [ROW], False) == "writer_unavailable"
+    assert link.strangers == 2
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("writer_of_other_shards") == 1  # once, not at each sign of life
+    link.on_message(encode(WELCOME, 3, 0, 2))
+    assert isinstance(link.add(0, [ROW], False), Ticket)
 
 
 async def test_frames_under_way_to_a_lost_writer_end_as_unknown(run_dir: Path) -> None:

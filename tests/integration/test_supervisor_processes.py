@@ -274,10 +274,10 @@ def test_stopping_in_the_middle_of_the_start(node: Node) -> None:
 
 
 def test_a_supervisor_that_was_stopped_for_long_blames_nobody(node: Node) -> None:
-    node.start([("writer-0", "steady"), ("writer-1", "steady")], **{"supervisor.heartbeat_timeout_ms": 500}).ready()
+    node.start([("writer-0", "steady"), ("writer-1", "steady")], **{"supervisor.heartbeat_timeout_ms": 2000}).ready()
     assert node.process is not None
     os.kill(node.process.pid, signal.SIGSTOP)
-    time.sleep(2.0)
+    time.sleep(6.0)
     os.kill(node.process.pid, signal.SIGCONT)
     time.sleep(1.0)
     assert [node.row(name)["restarts"] for name in ("writer-0", "writer-1")] == [0, 0]

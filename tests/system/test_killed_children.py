@@ -52,6 +52,23 @@ def test_writers_killed_again_and_again_in_the_middle_of_their_work(
     prove_nothing_lost(node, Ledger().read(load.ledger_file))
 
 
+def test_an_acceptor_that_stands_still_costs_new_connections_nothing(
+    stage: Stage, new_database: Callable[[], str]
+) -> None:
+    node = stage.node(DATABASE_URL=new_database(), HSEIE_SUPERVISOR__HEARTBEAT_TIMEOUT_MS="120000").start()
+    ledger = Ledger()
+    pid = node.kill("acceptor-0", signal.SIGSTOP)
+    try:
+        for number in range(40):  # half of them reach the one that does not come to its door
+            reading = meter(f"D-{number}")
+            assert node.post("meter", reading).status == 202
+            ledger.note("meter", [reading])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert node.children()["acceptor-0"] == pid
+    prove_nothing_lost(node, ledger)
+
+
 def test_a_writer_that_stands_still_costs_its_shard_some_time_and_nothing_else(
     stage: Stage, new_database: Callable[[], str]
 ) -> None:

@@ -4,8 +4,8 @@ import orjson
 import pytest
 
 from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference, wire_time
-from hseie.acceptor.collector import Receipt
 from hseie.acceptor.parse import Parsed
+from hseie.acceptor.tickets import Receipt
 from hseie.problems import PROBLEMS, ErrorItem, problem_answer
 from hseie.readings import METER
 

@@ -8,6 +8,7 @@ import click
 import pytest
 
 from hseie import __version__, cli
+from hseie import commands as commands_module
 from hseie.errors import ExitCode
 
 Capture = pytest.CaptureFixture[str]
@@ -27,7 +28,20 @@ def commands() -> list[str]:
 def test_help_of_everything(capsys: Capture) -> None:
     assert cli.main(["--help"]) == ExitCode.OK
     overview = capsys.readouterr().out
-    assert {"up", "demo", "status", "audit", "migrate", "config", "psql", "journal", "simulate"} <= set(commands())
+    names = {
+        "up",
+        "demo",
+        "status",
+        "reload",
+        "audit",
+        "migrate",
+        "config",
+        "psql",
+        "journal",
+        "dead-letter",
+        "simulate",
+    }
+    assert names <= set(commands())
     for command in commands():
         assert command in overview
         assert cli.main([command, "--help"]) == ExitCode.OK
@@ -47,7 +61,10 @@ def test_a_wrong_command_line(arguments: list[str], capsys: Capture) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["up"], ["demo"], ["status"], ["audit"], ["migrate"], ["config", "show"], ["psql"], ["journal", "status"]],
+    [
+        *(["up"], ["demo"], ["status"], ["reload"], ["audit"], ["migrate"], ["config", "show"], ["psql"]),
+        ["journal", "status"],
+    ],
 )
 def test_a_wrong_configuration_is_one_line(command: list[str], tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "my.toml").write_text("[http]\nprot = 1\n")
@@ -57,7 +74,7 @@ def test_a_wrong_configuration_is_one_line(command: list[str], tmp_path: Path, c
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"]])
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["reload"]])
 def test_no_node_answers(
     arguments: list[str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,3 +127,61 @@ def test_config_show_knows_the_embedded_server(capsys: Capture, tmp_path: Path) 
     shown = config_show(capsys, "--data", str(tmp_path / "data"))["postgres.url"]
     assert shown["origin"] == "embedded"
     assert ":pw@127.0.0.1:5555/" in shown["value"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "out", "err"),
+    [
+        (
+            {"outcome": "done", "exit_code": 0, "reason": "", "changed": ["log.level"], "replaced": ["writer-0"]},
+            ExitCode.OK,
+            "changed: log.level\nreplaced: writer-0\n",
+            "",
+        ),
+        (
+            {"outcome": "refused", "exit_code": 78, "reason": "no such key", "changed": [], "replaced": []},
+            ExitCode.CONFIG,
+            "",
+            "hseie: the reload was refused, nothing has changed: no such key\n",
+        ),
+        (
+            {"outcome": "failed", "exit_code": 1, "reason": "it does not start", "changed": [], "replaced": []},
+            ExitCode.FAILURE,
+            "",
+            "hseie: the reload failed: it does not start\n",
+        ),
+    ],
+)
+def test_the_end_of_a_reload_is_told(
+    answer: dict[str, Any],
+    expected: ExitCode,
+    out: str,
+    err: str,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def nobody(*_: Any) -> dict[str, Any]:
+        return {}
+
+    async def tell(*_: Any) -> dict[str, Any]:
+        return {**answer, "id": 0}
+
+    monkeypatch.setattr(commands_module, "ask_snapshot", nobody)
+    monkeypatch.setattr(commands_module, "ask_reload", tell)
+    assert cli.main(["reload"]) == expected
+    assert capsys.readouterr() == (out, err)
+    assert cli.main(["reload", "--json"]) == expected
+    assert json.loads(capsys.readouterr().out)["outcome"] == answer["outcome"]
+
+
+def test_a_reload_that_takes_longer_goes_on(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody(*_: Any) -> dict[str, Any]:
+        return {}
+
+    async def never(*_: Any) -> dict[str, Any]:
+        raise TimeoutError
+
+    monkeypatch.setattr(commands_module, "ask_snapshot", nobody)
+    monkeypatch.setattr(commands_module, "ask_reload", never)
+    assert cli.main(["reload", "--timeout", "2"]) == ExitCode.FAILURE
+    assert "has not ended: not over after 2 s; it goes on" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """What `hseie status`, `hseie demo` and `hseie psql` make of what they are told."""
 
+import time
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hseie.commands import without_password
 from hseie.config import load
 from hseie.demo import Totals, line, rates, totals
 from hseie.node import address
-from hseie.status import duration, figures, find_problems, find_warnings
+from hseie.status import duration, figures, find_problems, find_warnings, last_reload
 from hseie.tables import print_table
 
 
@@ -77,6 +78,22 @@ def test_a_slow_disk_is_a_warning() -> None:
 def test_a_node_that_starts_or_drains_is_not_ready() -> None:
     assert problems(state="starting") == [("node", "starting")]
     assert problems(row("writer-0"), state="draining") == [("node", "draining")]
+
+
+def test_a_reload_under_way_is_no_time_to_be_ready() -> None:
+    shown = snapshot(row("writer-0"))
+    shown["node"] |= {"reloading": "starting reshard"}
+    assert [(problem.process, problem.text) for problem in find_problems(shown)] == [
+        ("node", "reloading: starting reshard")
+    ]
+
+
+def test_the_last_reload_is_told() -> None:
+    assert last_reload({"last_reload": None}) == ""
+    done = {"at": time.time() - 5, "outcome": "done", "reason": ""}
+    assert last_reload({"last_reload": done}) == ", last reload done 5 s ago"
+    refused = {"at": time.time() - 300, "outcome": "refused", "reason": "unknown key"}
+    assert last_reload({"last_reload": refused}) == ", last reload refused 5 min ago: unknown key"
 
 
 def test_figures_take_what_is_there() -> None:

@@ -52,6 +52,12 @@ def test_judge(exit_code: int, once: bool, node_was_ready: bool, failures: int, 
     assert judge(exit_code, once=once, node_was_ready=node_was_ready, failures=failures) == expected
 
 
+def test_a_configuration_that_came_by_a_reload_ends_no_node() -> None:
+    for exit_code, expected in ((78, Verdict.RESTART), (77, Verdict.STOP_NODE), (1, Verdict.RESTART)):
+        judged = judge(exit_code, once=False, node_was_ready=True, failures=9, on_trial=True)
+        assert judged.verdict is expected
+
+
 def test_the_delay_doubles_up_to_its_maximum() -> None:
     delays = [restart_delay_s(failures, SETTINGS) for failures in range(1, 10)]
     assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]

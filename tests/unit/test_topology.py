@@ -2,12 +2,13 @@
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from hseie import topology
 from hseie.config import Config, load
+from hseie.ports import Listeners
 from hseie.supervisor.supervisor import Plan
 
 
@@ -20,8 +21,21 @@ def names(plan: Plan) -> list[list[str]]:
     return [[spec.name for spec in stage] for stage in plan.stages]
 
 
+def plan_of(config: Config, url: str) -> Plan:
+    return topology.plan(config, url, cast(Listeners, NoPorts()))
+
+
+class NoPorts:
+    """Stands for listeners where nobody listens."""
+
+    of_analytics: tuple[Any, ...] = ("analytics",)
+
+    def of_acceptors(self, acceptors: int) -> list[list[Any]]:
+        return [[f"listener-{number}"] for number in range(acceptors)]
+
+
 def test_the_default_node(tmp_path: Path) -> None:
-    plan = topology.plan(config(tmp_path), "postgresql://somewhere/hseie")
+    plan = plan_of(config(tmp_path), "postgresql://somewhere/hseie")
     assert names(plan) == [
         ["migrate"],
         ["writer-0", "writer-1"],
@@ -39,12 +53,12 @@ def test_the_default_node(tmp_path: Path) -> None:
 
 
 def test_specs_travel_to_their_processes(tmp_path: Path) -> None:
-    for stage in topology.plan(config(tmp_path), "postgresql://somewhere/hseie").stages:
+    for stage in plan_of(config(tmp_path), "postgresql://somewhere/hseie").stages:
         assert pickle.loads(pickle.dumps(stage)) == stage
 
 
 def test_numbers_come_from_the_configuration(tmp_path: Path) -> None:
-    plan = topology.plan(config(tmp_path, writer__shards=3, http__acceptors=1), "url")
+    plan = plan_of(config(tmp_path, writer__shards=3, http__acceptors=1), "url")
     assert ["writer-0", "writer-1", "writer-2"] in names(plan)
     assert names(plan)[-1] == ["acceptor-0"]
 
@@ -63,13 +77,25 @@ def test_numbers_come_from_the_configuration(tmp_path: Path) -> None:
 def test_who_migrates(tmp_path: Path, url: str, migrate: str, expected: bool) -> None:
     asked = config(tmp_path, postgres__url=url, postgres__migrate=migrate)
     assert topology.migrates(asked) is expected
-    assert (["migrate"] in names(topology.plan(asked, "url"))) is expected
+    assert (["migrate"] in names(plan_of(asked, "url"))) is expected
 
 
 def test_journals_of_another_number_of_shards_are_drained_first(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     folder.mkdir()
     (folder / "shard-0000-of-0002.sqlite").touch()
-    assert ["reshard"] not in names(topology.plan(config(tmp_path), "url"))
+    assert ["reshard"] not in names(plan_of(config(tmp_path), "url"))
     (folder / "shard-0000-of-0003.sqlite").touch()
-    assert names(topology.plan(config(tmp_path), "url"))[:3] == [["migrate"], ["reshard"], ["writer-0", "writer-1"]]
+    assert names(plan_of(config(tmp_path), "url"))[:3] == [["migrate"], ["reshard"], ["writer-0", "writer-1"]]
+
+
+def test_each_acceptor_gets_its_listener_and_what_a_running_node_does_with_each_role(tmp_path: Path) -> None:
+    specs = [spec for stage in plan_of(config(tmp_path), "url").stages for spec in stage]
+    assert [spec.args for spec in specs if spec.role == "acceptor"] == [
+        (0, ["listener-0"], ["listener-1"]),
+        (1, ["listener-1"], ["listener-0"]),
+    ]
+    alone = plan_of(config(tmp_path, http__acceptors=1), "url").stages[-1]
+    assert [spec.args for spec in alone] == [(0, ["listener-0"], [])]
+    assert {spec.role for spec in specs if spec.beside} == {"acceptor", "analytics"}
+    assert {spec.role for spec in specs if spec.jointly} == {"writer"}

@@ -13,7 +13,8 @@ from aiohttp import web
 from hseie import problems
 from hseie import web as hseie_web
 from hseie.errors import ConfigError, PortTakenError
-from hseie.web import Server, ensure_port_free, new_app, problem, start_server
+from hseie.ports import Listeners, bind, ensure_port_free
+from hseie.web import Server, new_app, problem, start_server
 
 HOST = "127.0.0.1"
 
@@ -143,6 +144,72 @@ async def test_stop_does_not_wait_for_ever(server: Server) -> None:
         assert time.monotonic() - began < 2.0
         with pytest.raises(aiohttp.ClientError):
             await running
+
+
+async def test_a_server_that_hands_over_parts_from_each_connection_with_an_answer() -> None:
+    app = new_app(1000)
+    app.router.add_get("/ok", _ok)
+    listener = bind(HOST, 0)
+    first = await start_server(app, "", 0, reuse_port=True, keepalive_s=5.0, sockets=[one.dup() for one in listener])
+    port = first.port
+    asking, asking_writer = await asyncio.open_connection(HOST, port)
+    new, new_writer = await asyncio.open_connection(HOST, port)
+    _, idle_writer = await asyncio.open_connection(HOST, port)
+    asking_writer.write(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"Connection: close" not in await asking.read(10_000)
+    handing_over = asyncio.create_task(first.hand_over(1.0))
+    await asyncio.sleep(0.2)
+    for reader, writer in ((asking, asking_writer), (new, new_writer)):
+        writer.write(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            answer = await reader.read()  # to the end of the connection
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"Connection: close" in answer
+    # Nobody accepts now, and nobody is refused: the socket is still ours, and its next owner finds who waits.
+    late, late_writer = await asyncio.open_connection(HOST, port)
+    late_writer.write(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
+    await handing_over
+    assert first.connections == 1  # the idle one, whose time is up
+    await first.stop(1.0)
+    app = new_app(1000)
+    app.router.add_get("/ok", _ok)
+    second = await start_server(app, "", 0, reuse_port=True, keepalive_s=5.0, sockets=listener)
+    async with asyncio.timeout(5):
+        assert (await late.read(10_000)).startswith(b"HTTP/1.1 200")
+    for writer in (asking_writer, new_writer, idle_writer, late_writer):
+        writer.close()
+    await second.stop(1.0)
+
+
+async def test_what_waits_in_the_socket_of_somebody_else_is_served(server: Server) -> None:
+    [orphaned] = bind(HOST, 0)
+    await server.take_waiting(orphaned)  # nobody has listened on it yet
+    orphaned.listen()
+    await server.take_waiting(orphaned)  # nobody waits
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection(HOST, orphaned.getsockname()[1])
+        writer.write(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
+        await server.take_waiting(orphaned)
+        async with asyncio.timeout(5):
+            assert (await reader.read(10_000)).startswith(b"HTTP/1.1 200")
+        writer.close()
+    orphaned.close()
+
+
+async def test_listeners_of_acceptors_that_go_are_served_by_the_others() -> None:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    listeners = Listeners(HOST, port, 0)
+    first, second, third = (sockets[0] for sockets in listeners.of_acceptors(3))
+    assert listeners.of_acceptors(1) == [[first, second, third]]
+    assert listeners.of_acceptors(2) == [[first, third], [second]]
+    assert [len(sockets) for sockets in listeners.of_acceptors(4)] == [1, 1, 1, 1]
+    first.listen()
+    with pytest.raises(PortTakenError):
+        Listeners(HOST, port, 0)
+    listeners.close()
+    ensure_port_free(HOST, port)
 
 
 async def test_a_taken_port_is_named() -> None:

@@ -1,0 +1,102 @@
+"""Ports of a node: whether they are free, and sockets on them that outlive the processes which serve them.
+
+The node binds, the processes inherit: a listening socket is closed only when its last holder closes it, so a process
+can be replaced without a connection being refused or reset on its way in.
+"""
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from hseie.errors import ConfigError, HseieError, PortTakenError
+
+
+class Listeners:
+    """The bound sockets of a node: of the acceptors, who share a port, and of analytics. Kept until `close`.
+
+    There is a listener for each acceptor (one socket an address of the host), because the kernel deals connections out
+    among listeners evenly, and processes that share one do not. When the number of acceptors shrinks, the listeners
+    of those that go are served by the others: what waits in a socket that is closed would be reset.
+    """
+
+    def __init__(self, host: str, port: int, analytics_port: int) -> None:
+        """Take the ports. Raises PortTakenError, or ConfigError for an address this machine does not have."""
+        for wanted in (port, analytics_port):
+            ensure_port_free(host, wanted)
+        self._host = host
+        self._port = port
+        self._of_acceptors: list[list[socket.socket]] = []
+        self.of_analytics: Sequence[socket.socket] = bind(host, analytics_port)
+
+    def of_acceptors(self, acceptors: int) -> list[list[socket.socket]]:
+        """Return the sockets of each of so many acceptors, making what is missing. Raises ConfigError."""
+        while len(self._of_acceptors) < acceptors:
+            self._of_acceptors.append(bind(self._host, self._port))
+        return [
+            [one for listener in self._of_acceptors[number::acceptors] for one in listener]
+            for number in range(acceptors)
+        ]
+
+    def close(self) -> None:
+        """Close our copies; a port is free once the processes have closed theirs. A second call does nothing."""
+        for listener in (*self._of_acceptors, self.of_analytics):
+            for one in listener:
+                one.close()
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Return sockets bound to the port, one an address of the host, that listen to nothing yet.
+
+    Several of the same user share the port (SO_REUSEPORT): each one that listens gets its part of the connections.
+    Raises PortTakenError, or ConfigError for an address this machine does not have.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in _addresses(host, port):
+            one = socket.socket(family, kind, protocol)
+            bound.append(one)
+            _prepare(one)
+            one.setblocking(False)  # for all who will hold it
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind(address)
+    except OSError as error:
+        for one in bound:
+            one.close()
+        raise bind_error(error, host, port) from error
+    return bound
+
+
+def ensure_port_free(host: str, port: int) -> None:
+    """Raise PortTakenError if anything listens on the port already.
+
+    To be called once before servers start with SO_REUSEPORT: they would silently share the port with another node of
+    the same user, and each would get half of the other's requests.
+    """
+    try:
+        for family, kind, protocol, _, address in _addresses(host, port):
+            with socket.socket(family, kind, protocol) as probe:
+                _prepare(probe)
+                probe.bind(address)
+    except OSError as error:
+        raise bind_error(error, host, port) from error
+
+
+def _addresses(host: str, port: int) -> list[Any]:
+    return list(dict.fromkeys(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)))
+
+
+def _prepare(one: socket.socket) -> None:
+    if one.family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    # Connections of a stopped node that still wait in TIME_WAIT do not count.
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def bind_error(error: OSError, host: str, port: int) -> HseieError:
+    place = f"{host or '*'}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return PortTakenError(
+            f"port {port} is taken: something else listens on {place}; choose another http.port (--port)"
+        )
+    return ConfigError(f"cannot listen on {place}: {error.strerror or error}")

@@ -1,0 +1,93 @@
+"""A node that goes through one fault after the other, and the ledger of all that was sent to it meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.system.conftest import Stage
+from tests.system.ledger import Ledger, Reading, Stored, device_of, meter, prove_nothing_lost
+from tests.system.node import Answer, Node, eventually
+
+# Of each device, readings that were stored in another order than that of their times.
+OUT_OF_ORDER = """
+    SELECT count(*) FROM (
+        SELECT "timestamp" < lag("timestamp") OVER (PARTITION BY {kind}_id ORDER BY id) AS is_late FROM {kind}_history
+    ) AS rows WHERE is_late
+"""
+# What a fleet sends whose readings can be held against OUT_OF_ORDER.
+ORDERLY = {"late_share": 0.0, "repeat_share": 0.0, "malformed_share": 0.0}
+
+
+@dataclass
+class Outcome:
+    """The summary of a fleet, once it has ended."""
+
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How often each status was answered."""
+        found: dict[str, int] = self.summary["statuses"]
+        return found
+
+
+class Scene:
+    """One node with two shards, through all its faults; each ends with `prove`."""
+
+    def __init__(self, stage: Stage, node: Node) -> None:
+        self.stage = stage
+        self.node = node
+        self.ledger = Ledger()
+        self._loads = 0
+
+    @contextmanager
+    def load(self, *also: str, **options: str | float) -> Iterator[Outcome]:
+        """A fleet of devices that no other fleet here has, for as long as this lasts; `also`: statuses it may see.
+
+        What it knows is taken over also when the test has failed, so that the next one finds the ledger whole.
+        """
+        self._loads += 1
+        name, first = f"load-{self._loads}", 1 + 20_000 * (self._loads - 1)
+        load = self.stage.load(self.node, name, **({"first_device": first} | options))
+        outcome = Outcome()
+        try:
+            yield outcome
+        finally:
+            outcome.summary = load.stop()
+            self.ledger.read(load.ledger_file)
+        assert set(outcome.statuses) <= {"202", "400", "503", *also}, outcome.statuses
+        assert outcome.summary["unknown"] == 0, outcome.summary
+
+    def probe(self, shard: int, **headers: str) -> Answer:
+        """The answer to a reading of a device of a shard, which is noted."""
+        reading = meter(device_of(shard, 2, "probe"))
+        answer = self.node.post("meter", reading, **headers)
+        assert answer.status in (201, 202) or answer.headers.get("Retry-After"), answer
+        self.note([reading], answer)
+        return answer
+
+    def note(self, readings: list[Reading], answer: Answer) -> None:
+        self.ledger.note("meter", readings, promised=answer.status in (201, 202))
+
+    def prove(self) -> Stored:
+        """Ready again, and the whole oracle."""
+        eventually(self.node.is_ready, "the node is ready again")
+        return prove_nothing_lost(self.node, self.ledger)
+
+    def writer(self, shard: int = 0) -> dict[str, Any]:
+        """The figures of a writer."""
+        stats: dict[str, Any] = self.node.processes()[f"writer-{shard}"]["stats"]
+        return stats
+
+    def waiting(self) -> int:
+        """Readings that are in a journal and not in PostgreSQL, by the public figures."""
+        queues = self.node.get("/v1/ingest/queue/stats").body.values()
+        return sum(queue["waiting"] + queue["active"] for queue in queues)
+
+    def said(self, event: str) -> list[str]:
+        """The lines of the node's log with an event."""
+        return [line for line in self.node.tail(100_000).splitlines() if f'"event":"{event}"' in line]
+
+    def out_of_order(self, kind: str = "meter") -> int:
+        return int(self.node.sql(OUT_OF_ORDER.format(kind=kind))[0][0])

@@ -136,13 +136,21 @@ async def within(timeout_s: float, connection: Any, work: Coroutine[Any, Any, T]
     except asyncio.CancelledError:
         connection.terminate()
         task.cancel()
+        task.add_done_callback(_ignore)
         raise
     if done:
         return task.result()
     connection.terminate()
     task.cancel()
+    task.add_done_callback(_ignore)
     await asyncio.wait({task}, timeout=1.0)
     raise TimeoutError(f"PostgreSQL did not answer within {timeout_s:g} s")
+
+
+def _ignore(task: "asyncio.Future[Any]") -> None:
+    """Look at how cut work ended, so that asyncio does not log it as an error nobody has seen."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _as_async(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -75,6 +75,7 @@ class Committer:
         self._refusals = RefusalBudget(config.writer.dead_letters_max)
         self._batch: Batch | None = None
         self._apart = False  # the batch holds a line that PostgreSQL refuses
+        self._days_are_there = False  # it met a missing partition, and none was missing
         self._urgent = False
         self._last_flush = time.monotonic()
         self._wake = asyncio.Event()
@@ -214,7 +215,7 @@ class Committer:
     def _drop_batch(self) -> None:
         """Forget the running batch; the journal has it."""
         self._batch = None
-        self._apart = False
+        self._apart = self._days_are_there = False
         self.active = [0 for _ in KINDS]
 
     async def _within_time(self, connection: Any, work: Coroutine[Any, Any, T]) -> T:
@@ -284,8 +285,9 @@ class Committer:
             return
         if made:
             self._log.info("partitions_made", partitions=made, why="readings of those days came")
-        else:
-            await self._pause("schema", error)  # all are there, and still there is none for some row
+        elif self._days_are_there:
+            await self._pause("schema", error)  # and still there is none for some row
+        self._days_are_there = not made  # perhaps another writer has made them since: that is no mistake
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -128,8 +128,8 @@ class Proxy:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             self._pipes.discard(pipe)
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            pass  # a connection that ends, or the proxy
         finally:
             self._tasks.discard(task)
             for stream in (writer, server):

@@ -1,13 +1,16 @@
 """A node that goes through one fault after the other, and the ledger of all that was sent to it meanwhile."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from hseie import database
+from hseie.control import ask_snapshot, run_dir_of
 from tests.system.conftest import Stage
 from tests.system.ledger import Ledger, Reading, Stored, device_of, meter, prove_nothing_lost
 from tests.system.node import Answer, Node, eventually
@@ -36,6 +39,31 @@ class Outcome:
         """How often each status was answered."""
         found: dict[str, int] = self.summary["statuses"]
         return found
+
+
+class Session:
+    """Somebody else's connection, with a transaction that is not ended yet."""
+
+    def __init__(self, url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._connection = self._run(database.connect(url, "somebody else", 5))
+        self._transaction = self._connection.transaction()
+        self._run(self._transaction.start())
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(work)
+
+    def execute(self, statement: str, *arguments: Any) -> Any:
+        """The first value of its first row."""
+        return self._run(self._connection.fetchval(statement, *arguments))
+
+    def commit(self) -> None:
+        self._run(self._transaction.commit())
+
+    def end(self) -> None:
+        """What was not committed is rolled back."""
+        self._run(database.close(self._connection))
+        self._loop.close()
 
 
 class Scene:
@@ -83,9 +111,29 @@ class Scene:
         assert self.said("stray_exception") == self.said("crashed") == []
         return prove_nothing_lost(self.node, self.ledger)
 
+    @contextmanager
+    def somebody(self) -> Iterator[Session]:
+        """Somebody who works on the same database for as long as this lasts."""
+        session = Session(self.node.dsn())
+        try:
+            yield session
+        finally:
+            session.end()
+
+    def until_flushed(self) -> None:
+        """Wait until both shards have brought a fresh reading into PostgreSQL: flushes go on."""
+        for shard in (0, 1):
+            eventually(lambda shard=shard: self.probe(shard, Prefer="wait").status == 201, "flushes go on")
+
+    def until_database(self, *states: str, patience_s: float = 60.0) -> None:
+        """Wait until both writers say one of these of PostgreSQL."""
+        for shard in (0, 1):
+            eventually(lambda shard=shard: self.writer(shard)["database"] in states, f"{states}", patience_s)
+
     def writer(self, shard: int = 0) -> dict[str, Any]:
-        """The figures of a writer."""
-        stats: dict[str, Any] = self.node.processes()[f"writer-{shard}"]["stats"]
+        """The figures of a writer, asked where `hseie status` asks them."""
+        rows = asyncio.run(ask_snapshot(run_dir_of(self.node.data), 20))["processes"]
+        stats: dict[str, Any] = next(row["stats"] for row in rows if row["name"] == f"writer-{shard}")
         return stats
 
     def waiting(self) -> int:

@@ -1,6 +1,7 @@
 """PostgreSQL goes, refuses, or stands still, each time in the middle of something."""
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -79,7 +80,6 @@ def away(server: EmbeddedPostgres) -> Iterator[None]:
 
 @LONG
 def test_a_server_away_under_the_nominal_load(scene: Scene, server: EmbeddedPostgres, minutes: float) -> None:
-    node = scene.node
     # 333 readings/s: the nominal fleet at its cadence, or a twentieth of it at twenty times that.
     devices, interval_ms = (10_000, 60_000) if minutes else (500, 3_000)
     with scene.load(devices=devices, interval_ms=interval_ms, **ORDERLY) as fleet:
@@ -93,7 +93,9 @@ def test_a_server_away_under_the_nominal_load(scene: Scene, server: EmbeddedPost
                 time.sleep(30 if minutes else 2)
         began = time.monotonic()
         aims = [scene.writer(shard)["journal_seq"] for shard in (0, 1)]
-        eventually(lambda: all(scene.writer(shard)["committed_seq"] >= aims[shard] for shard in (0, 1)), "caught up", 60)
+        eventually(
+            lambda: all(scene.writer(shard)["committed_seq"] >= aims[shard] for shard in (0, 1)), "caught up", 60
+        )
         after = _memory_mb(scene)
         print(f"caught up after {time.monotonic() - began:.1f} s, memory {after}")
     assert set(fleet.statuses) == {"202"}  # nobody noticed
@@ -127,7 +129,8 @@ def large_copy(scene: Scene, seconds: float) -> Iterator[int]:
         for batch in range(4)
     ]
     batches[0][0]["voltage"] = 77.77
-    with held(scene, "LOCK TABLE meter_history IN ACCESS EXCLUSIVE MODE"):  # so that all of it is flushed at once
+    with scene.somebody() as other:
+        other.execute("LOCK TABLE meter_history IN ACCESS EXCLUSIVE MODE")  # so that all of it is flushed at once
         for batch in batches:
             scene.note(batch, node.deliver("meter", batch)[0])
     pid = eventually(lambda: node.sql(IN_COPY), "a COPY is under way")[0][0]
@@ -135,27 +138,11 @@ def large_copy(scene: Scene, seconds: float) -> Iterator[int]:
     yield pid
 
 
-@contextmanager
-def held(scene: Scene, statement: str) -> Iterator[None]:
-    """While it lasts, another session has executed the statement and not ended its transaction."""
-    loop = asyncio.new_event_loop()
-    connection = loop.run_until_complete(database.connect(scene.node.dsn(), "somebody else", 5))
-    transaction = connection.transaction()
-    loop.run_until_complete(transaction.start())
-    loop.run_until_complete(connection.execute(statement))
-    try:
-        yield
-    finally:
-        loop.run_until_complete(transaction.rollback())
-        loop.run_until_complete(connection.close())
-        loop.close()
-
-
 def test_a_backend_terminated_in_the_middle_of_a_large_copy(scene: Scene) -> None:
     with scene.load() as fleet:
         with large_copy(scene, 60) as backend:
             scene.node.sql("SELECT pg_terminate_backend($1)", backend)
-        eventually(lambda: scene.probe(0, Prefer="wait").status == 201, "flushes go on")
+        scene.until_flushed()
     assert "202" in fleet.statuses
     scene.prove()
 
@@ -167,7 +154,7 @@ def test_a_server_restarted_at_once_in_the_middle_of_a_large_copy(scene: Scene, 
             os.kill(server.pid, signal.SIGQUIT)  # as `pg_ctl restart -m immediate`
             with away(server):
                 assert scene.probe(0).status == 202
-        eventually(lambda: scene.probe(0, Prefer="wait").status == 201, "flushes go on")
+        scene.until_flushed()
     assert "503" not in fleet.statuses
     scene.prove()
 
@@ -185,7 +172,7 @@ def test_a_backend_that_stands_still_for_longer_than_a_flush_may_take(scene: Sce
                 assert node.sql("SELECT pid FROM pg_stat_activity WHERE pid = $1", backend)  # it still holds its locks
             finally:
                 os.kill(backend, signal.SIGCONT)
-        eventually(lambda: scene.probe(0, Prefer="wait").status == 201, "flushes go on")
+        scene.until_flushed()
     assert "503" not in fleet.statuses
     scene.prove()
 
@@ -199,14 +186,13 @@ def test_a_server_that_has_become_read_only(scene: Scene) -> None:
         node.sql("ALTER SYSTEM SET default_transaction_read_only = on")
         node.sql("SELECT pg_reload_conf()")
         try:
-            for shard in (0, 1):
-                eventually(lambda shard=shard: scene.writer(shard)["database"] == "away", "it is taken for away")
+            scene.until_database("away")
             assert node.status()["ready"] is False
             assert scene.probe(0).status == 202
         finally:
             node.sql("ALTER SYSTEM RESET default_transaction_read_only")
             node.sql("SELECT pg_reload_conf()")
-        eventually(lambda: scene.probe(0, Prefer="wait").status == 201, "flushes go on")
+        scene.until_flushed()
     assert set(fleet.statuses) <= {"202", "400"}
     assert scene.said("flushing_stopped") == []  # nothing for an operator
     scene.prove()
@@ -228,7 +214,7 @@ async def test_a_server_without_a_free_connection(scene: Scene) -> None:
             asyncio.run_coroutine_threadsafe(until_none_is_left(), loop).result(60)
             assert scene.probe(0).status == scene.probe(1).status == 202
             asyncio.run_coroutine_threadsafe(give_back(), loop).result(60)
-            eventually(lambda: scene.probe(0, Prefer="wait").status == 201, "flushes go on")
+            scene.until_flushed()
         assert set(fleet.statuses) <= {"202", "400"}
         scene.prove()
 
@@ -259,10 +245,10 @@ def test_a_server_away_until_a_journal_is_full(stage: Stage, server: EmbeddedPos
     scene = Scene(stage, stage.node(DATABASE_URL=new_database(server, "small"), **SETTINGS, **limits).start())
     node = scene.node
     device = device_of(0, 2, "many" + "-" * 40)
-    numbers = iter(range(1_000_000))
+    numbers = itertools.count()
 
     def send() -> Answer:
-        batch = [meter(device, number, time=now_text(number / 1000)) for _, number in zip(range(400), numbers)]
+        batch = [meter(device, number, time=now_text(number / 1000)) for number in itertools.islice(numbers, 400)]
         answer = node.post("meter", batch)
         scene.note(batch, answer)
         return answer

@@ -79,7 +79,9 @@ class Trap:
         eventually(self._is_set, "strace is attached", 20)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)  # detaches
         self._process.communicate(timeout=20)

@@ -11,7 +11,7 @@ from tests.system.conftest import Stage
 from tests.system.node import eventually
 
 SETTINGS = {
-    "HSEIE_POSTGRES__FLUSH_TIMEOUT_MS": "2000",
+    "HSEIE_POSTGRES__FLUSH_TIMEOUT_MS": "1600",
     "HSEIE_POSTGRES__CONNECT_TIMEOUT_MS": "1000",
     "HSEIE_POSTGRES__LOCK_TIMEOUT_MS": "500",
 }

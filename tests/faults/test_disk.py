@@ -50,13 +50,13 @@ def scene(module_stage: Stage, new_database: Callable[[], str], tracing: dict[st
 )
 def test_one_fault_under_load_costs_a_restart(scene: Scene, tmp_path: Path, fault: str) -> None:
     node = scene.node
-    pid = node.children()["writer-0"]
+    pid = scene.processes()["writer-0"]["pid"]
     with scene.load(interval_ms=200) as fleet, Trap(tmp_path, [pid], fault) as trap:
         node.until_back("writer-0", pid)
         assert trap.sprung >= 1
         eventually(lambda: scene.probe(0).status == 202, "the shard takes readings again")
     assert fleet.statuses["503"] > 0  # the fault did hit
-    ended = node.processes()["writer-0"]["last_exit"]
+    ended = scene.processes()["writer-0"]["last_exit"]
     print(ended["text"])
     assert ended["code"] == (-signal.SIGKILL if "SIGKILL" in fault else STORAGE)
     scene.prove()
@@ -65,7 +65,7 @@ def test_one_fault_under_load_costs_a_restart(scene: Scene, tmp_path: Path, faul
 def test_while_no_sync_succeeds_nobody_is_promised_anything(scene: Scene, tmp_path: Path) -> None:
     node = scene.node
     assert node.process is not None
-    former = node.children()["writer-0"]
+    former = scene.processes()["writer-0"]["pid"]
     codes = set()
     # Lives that begin meanwhile are children of the supervisor, and meet with the same disk.
     disk = Trap(tmp_path, [node.process.pid, former], f"{SYNCS}:error=EIO")
@@ -78,17 +78,16 @@ def test_while_no_sync_succeeds_nobody_is_promised_anything(scene: Scene, tmp_pa
                 codes.add(answer.body["code"])
                 assert scene.probe(1).status == 202
                 assert node.get("/livez").status == 200
-            row = node.processes()["writer-0"]
+            row = scene.processes()["writer-0"]
             assert (row["last_exit"]["code"], row["pid"] == former) == (STORAGE, False)
             print("lives:", row["restarts"], "answers:", codes)
         eventually(lambda: scene.probe(0).status == 202, "the disk is whole again, and so is the shard")
-        os.kill(node.children()["writer-0"], signal.SIGKILL)  # right after an acknowledgement
+        os.kill(scene.processes()["writer-0"]["pid"], signal.SIGKILL)  # right after an acknowledgement
     scene.prove()
 
 
 def test_an_acknowledgement_waits_for_its_sync(scene: Scene, tmp_path: Path) -> None:
-    node = scene.node
-    pid = node.children()["writer-0"]
+    pid = scene.processes()["writer-0"]["pid"]
     took = []
     with scene.load() as fleet, Trap(tmp_path, [pid], f"{SYNCS}:delay_exit=200000") as trap:
         for _ in range(6):
@@ -100,13 +99,13 @@ def test_an_acknowledgement_waits_for_its_sync(scene: Scene, tmp_path: Path) -> 
     print("the fleet waited:", fleet.summary["latency_ms"])
     assert min(took) >= 0.2
     assert fleet.statuses["202"] > 0
-    assert node.children()["writer-0"] == pid
+    assert scene.processes()["writer-0"]["pid"] == pid
     scene.prove()
 
 
 def test_one_sync_of_five_seconds_holds_up_its_shard_only(scene: Scene, tmp_path: Path) -> None:
     node = scene.node
-    pid = node.children()["writer-0"]
+    pid = scene.processes()["writer-0"]["pid"]
     others, codes = 0, []
     with Trap(tmp_path, [pid], f"{SYNCS}:delay_exit=5000000:when=1") as trap, ThreadPoolExecutor(1) as pool:
         until = time.monotonic() + 4.5
@@ -124,7 +123,7 @@ def test_one_sync_of_five_seconds_holds_up_its_shard_only(scene: Scene, tmp_path
     assert "ack_timeout" in codes
     assert set(codes) <= {"ack_timeout", "taken"}
     assert others > 2 * len(codes)
-    assert node.children()["writer-0"] == pid
+    assert scene.processes()["writer-0"]["pid"] == pid
     scene.prove()
 
 
@@ -162,7 +161,7 @@ def test_a_disk_that_is_full_until_somebody_makes_room(
     statuses = [send(number) for number in range(30)]
     assert statuses[0] == 202
     assert set(statuses) == {202, 503}
-    ended = eventually(lambda: node.processes()["writer-0"]["last_exit"], "the writer has noticed")
+    ended = eventually(lambda: scene.processes()["writer-0"]["last_exit"], "the writer has noticed")
     assert (ended["code"], "disk is full" in ended["text"] or "disk I/O" in ended["text"]) == (STORAGE, True), ended
     assert [send(number) for number in range(30, 35)] == [503] * 5
     assert node.status()["ready"] is False

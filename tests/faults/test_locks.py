@@ -24,9 +24,9 @@ def scene(module_stage: Stage, new_database: Callable[[], str]) -> Scene:
 
 def set_default(scene: Scene, setting: str) -> None:
     """For the writers' next connections, which they need at once."""
-    name = scene.node.dsn().rpartition("/")[2]
-    scene.node.sql(f'ALTER DATABASE "{name}" {setting}')
-    scene.node.sql(WRITERS_CUT)
+    name = scene.dsn.rpartition("/")[2]
+    scene.sql(f'ALTER DATABASE "{name}" {setting}')
+    scene.sql(WRITERS_CUT)
     scene.until_flushed()
 
 
@@ -56,7 +56,7 @@ def test_a_deadlock_on_a_current_table(scene: Scene) -> None:
     first, second = sorted((device_of(0, 2, "a"), device_of(0, 2, "b")))
     lock = "SELECT voltage FROM meter_current WHERE meter_id = $1 FOR UPDATE"
     set_default(scene, f"SET deadlock_timeout = '{DEADLOCK_AFTER}'")
-    known = scene.node.sql(DEADLOCKS)[0][0]
+    known = scene.sql(DEADLOCKS)[0][0]
 
     def embrace() -> bool:
         batch = [meter(first), meter(second)]
@@ -70,7 +70,7 @@ def test_a_deadlock_on_a_current_table(scene: Scene) -> None:
             other.execute(lock, first)
             other.commit()
         time.sleep(1)  # figures come late
-        return bool(scene.node.sql(DEADLOCKS)[0][0] > known)
+        return bool(scene.sql(DEADLOCKS)[0][0] > known)
 
     eventually(embrace, "two transactions waited for each other")  # on a busy machine we may come too late
     scene.until_flushed()

@@ -60,7 +60,7 @@ def send(scene: Scene, times: list[str]) -> None:
 
 
 def test_days_without_a_partition_that_both_writers_need_at_once(scene: Scene) -> None:
-    before = scene.node.sql(PARTITIONS)[0][0]
+    before = scene.sql(PARTITIONS)[0][0]
     noon = datetime.now(UTC).replace(hour=12)
     days = [wire_time(noon - timedelta(days=days)) for days in range(20, 60)]
     # A reader that has not ended its transaction: nobody waits for it, and nobody behind somebody who does.
@@ -71,7 +71,7 @@ def test_days_without_a_partition_that_both_writers_need_at_once(scene: Scene) -
         send(scene, days)
         print(f"{2 * len(days)} partitions made and filled in {time.monotonic() - began:.1f} s")
     assert set(fleet.statuses) <= {"202", "400"}
-    assert scene.node.sql(PARTITIONS)[0][0] == before + 2 * len(days)
+    assert scene.sql(PARTITIONS)[0][0] == before + 2 * len(days)
     assert {event: scene.said(event) for event in TROUBLE} == {event: [] for event in TROUBLE}
     scene.prove()
 
@@ -90,7 +90,7 @@ def test_partitions_made_taken_away_and_given_back_under_load(scene: Scene) -> N
                 stalls[who] = max(stalls[who], time.monotonic() - began)
 
     with scene.load() as fleet, ThreadPoolExecutor(1) as pool:
-        working = pool.submit(asyncio.run, _rebuild(scene.node.dsn(), rounds=6))
+        working = pool.submit(asyncio.run, _rebuild(scene.dsn, rounds=6))
         watch(working.done)
         working.result()
     print(f"the longest waits: {stalls}")
@@ -135,7 +135,7 @@ def test_midnight_with_a_day_that_has_no_partition(scene: Scene, clock_file: Pat
     now = datetime.now(UTC)
     midnight = (now + timedelta(days=4)).replace(hour=0, minute=0, second=0, microsecond=0)
     tables = [f"{kind}_history_{midnight:%Y_%m_%d}" for kind in ("meter", "vehicle")]
-    assert all(scene.node.sql("SELECT to_regclass($1) IS NULL", table)[0][0] for table in tables)
+    assert all(scene.sql("SELECT to_regclass($1) IS NULL", table)[0][0] for table in tables)
     evening = midnight - timedelta(seconds=2)
     clock_file.write_text(str((evening - now).total_seconds()))
     try:
@@ -147,7 +147,7 @@ def test_midnight_with_a_day_that_has_no_partition(scene: Scene, clock_file: Pat
         clock_file.unlink()
     assert set(fleet.statuses) <= {"202", "400"}
     for table in tables:
-        first, rows = scene.node.sql(f"SELECT min(timestamp), count(*) FROM {table}")[0]
+        first, rows = scene.sql(f"SELECT min(timestamp), count(*) FROM {table}")[0]
         assert first == midnight
         assert rows > 100  # the fleet went on past midnight
     assert {event: scene.said(event) for event in TROUBLE} == {event: [] for event in TROUBLE}

@@ -63,9 +63,10 @@ def new_database(server: EmbeddedPostgres, name: str) -> str:
 @pytest.fixture(scope="module")
 def scene(module_stage: Stage, server: EmbeddedPostgres) -> Scene:
     node = module_stage.node(DATABASE_URL=new_database(server, "faults"), **SETTINGS).start()
+    scene = Scene(module_stage, node)
     for statement in SLOW_ROW:
-        node.sql(statement)
-    return Scene(module_stage, node)
+        scene.sql(statement)
+    return scene
 
 
 @contextmanager
@@ -108,7 +109,7 @@ def test_a_server_away_under_the_nominal_load(scene: Scene, server: EmbeddedPost
 
 
 def _memory_mb(scene: Scene) -> dict[str, int]:
-    return {name: row["rss_bytes"] // 1_000_000 for name, row in scene.node.processes().items()}
+    return {name: row["rss_bytes"] // 1_000_000 for name, row in scene.processes().items()}
 
 
 # --- in the middle of a COPY ------------------------------------------------------------------------------------------
@@ -121,8 +122,8 @@ def large_copy(scene: Scene, seconds: float) -> Iterator[int]:
     More than asyncpg and the sockets between take in: the writer's side waits in the middle of it too.
     """
     node = scene.node
-    node.sql("DELETE FROM slow")
-    node.sql("INSERT INTO slow VALUES ($1)", seconds)
+    scene.sql("DELETE FROM slow")
+    scene.sql("INSERT INTO slow VALUES ($1)", seconds)
     device = device_of(0, 2, "large" + "-" * 40)
     batches = [
         [meter(device, number, time=now_text(number / 100 + 200 * batch), volts=231.5) for number in range(10_000)]
@@ -133,15 +134,15 @@ def large_copy(scene: Scene, seconds: float) -> Iterator[int]:
         other.execute("LOCK TABLE meter_history IN ACCESS EXCLUSIVE MODE")  # so that all of it is flushed at once
         for batch in batches:
             scene.note(batch, node.deliver("meter", batch)[0])
-    pid = eventually(lambda: node.sql(IN_COPY), "a COPY is under way")[0][0]
-    node.sql("DELETE FROM slow")  # the next attempt is not slow
+    pid = eventually(lambda: scene.sql(IN_COPY), "a COPY is under way")[0][0]
+    scene.sql("DELETE FROM slow")  # the next attempt is not slow
     yield pid
 
 
 def test_a_backend_terminated_in_the_middle_of_a_large_copy(scene: Scene) -> None:
     with scene.load() as fleet:
         with large_copy(scene, 60) as backend:
-            scene.node.sql("SELECT pg_terminate_backend($1)", backend)
+            scene.sql("SELECT pg_terminate_backend($1)", backend)
         scene.until_flushed()
     assert "202" in fleet.statuses
     scene.prove()
@@ -160,16 +161,15 @@ def test_a_server_restarted_at_once_in_the_middle_of_a_large_copy(scene: Scene, 
 
 
 def test_a_backend_that_stands_still_for_longer_than_a_flush_may_take(scene: Scene) -> None:
-    node = scene.node
     with scene.load() as fleet:
-        with large_copy(scene, 3) as backend:
+        with large_copy(scene, 5) as backend:
             os.kill(backend, signal.SIGSTOP)
             try:
                 eventually(lambda: scene.writer()["database"] != "ok", "the writer has given it up")
                 assert scene.probe(0).status == 202
                 assert scene.probe(1, Prefer="wait").status == 201  # the other shard does not wait for it
                 time.sleep(2)
-                assert node.sql("SELECT pid FROM pg_stat_activity WHERE pid = $1", backend)  # it still holds its locks
+                assert scene.sql("SELECT pid FROM pg_stat_activity WHERE pid = $1", backend)  # it still holds its locks
             finally:
                 os.kill(backend, signal.SIGCONT)
         scene.until_flushed()
@@ -183,15 +183,15 @@ def test_a_backend_that_stands_still_for_longer_than_a_flush_may_take(scene: Sce
 def test_a_server_that_has_become_read_only(scene: Scene) -> None:
     node = scene.node
     with scene.load() as fleet:
-        node.sql("ALTER SYSTEM SET default_transaction_read_only = on")
-        node.sql("SELECT pg_reload_conf()")
+        scene.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+        scene.sql("SELECT pg_reload_conf()")
         try:
             scene.until_database("away")
             assert node.status()["ready"] is False
             assert scene.probe(0).status == 202
         finally:
-            node.sql("ALTER SYSTEM RESET default_transaction_read_only")
-            node.sql("SELECT pg_reload_conf()")
+            scene.sql("ALTER SYSTEM RESET default_transaction_read_only")
+            scene.sql("SELECT pg_reload_conf()")
         scene.until_flushed()
     assert set(fleet.statuses) <= {"202", "400"}
     assert scene.said("flushing_stopped") == []  # nothing for an operator
@@ -199,7 +199,7 @@ def test_a_server_that_has_become_read_only(scene: Scene) -> None:
 
 
 async def test_a_server_without_a_free_connection(scene: Scene) -> None:
-    node, url = scene.node, scene.node.dsn()
+    _node, url = scene.node, scene.dsn
     taken: list[Any] = []
 
     async def take_all() -> None:
@@ -224,7 +224,7 @@ async def test_a_server_without_a_free_connection(scene: Scene) -> None:
             await taken[0].fetch(WRITERS_CUT)
             await take_all()
             await asyncio.sleep(0.2)
-            rows = await asyncio.to_thread(node.processes)
+            rows = await asyncio.to_thread(scene.processes)
             if all(rows[f"writer-{shard}"]["stats"]["database"] == "away" for shard in (0, 1)):
                 return
         raise AssertionError("the writers have kept their connections")

@@ -33,11 +33,11 @@ def flushing_stopped(scene: Scene, state: str, problem: str) -> Iterator[Outcome
     with scene.load(devices=200, interval_ms=800, **ORDERLY) as fleet:
         scene.until_database(state)
         assert any(problem in found["text"] for found in scene.node.status()["problems"])
-        parked, waiting = scene.node.sql(REFUSED)[0][0], scene.waiting()
+        parked, waiting = scene.sql(REFUSED)[0][0], scene.waiting()
         time.sleep(2)
         assert scene.probe(0).status == scene.probe(1).status == 202
         assert scene.waiting() > waiting
-        assert scene.node.sql(REFUSED)[0][0] == parked <= 2 * DEAD_LETTERS_MAX
+        assert scene.sql(REFUSED)[0][0] == parked <= 2 * DEAD_LETTERS_MAX
         print(f"{parked} rows were parked before it was noticed")
         yield fleet
         scene.until_flushed()
@@ -49,23 +49,22 @@ def flushing_stopped(scene: Scene, state: str, problem: str) -> Iterator[Outcome
 
 
 def test_a_column_that_was_dropped_and_one_that_was_renamed(scene: Scene) -> None:
-    node = scene.node
     # Before there is any row that would lose something with it.
-    node.sql("ALTER TABLE vehicle_history DROP COLUMN battery_temp")
-    node.sql("ALTER TABLE meter_history RENAME COLUMN voltage TO volts")
+    scene.sql("ALTER TABLE vehicle_history DROP COLUMN battery_temp")
+    scene.sql("ALTER TABLE meter_history RENAME COLUMN voltage TO volts")
     with flushing_stopped(scene, "schema", "tables are missing or not as expected"):
-        attempts = node.sql(ATTEMPTS)
-        node.sql("ALTER TABLE meter_history RENAME COLUMN volts TO voltage")
-        eventually(lambda: node.sql(ATTEMPTS) != attempts, "the writers have tried again")
-        assert scene.node.sql("SELECT count(*) FROM meter_history") == [(0,)]  # one mistake is left
-        node.sql("ALTER TABLE vehicle_history ADD COLUMN battery_temp decimal(5, 2) NOT NULL")
-    assert node.sql(REFUSED) == [(0,)]
+        attempts = scene.sql(ATTEMPTS)
+        scene.sql("ALTER TABLE meter_history RENAME COLUMN volts TO voltage")
+        eventually(lambda: scene.sql(ATTEMPTS) != attempts, "the writers have tried again")
+        assert scene.sql("SELECT count(*) FROM meter_history") == [(0,)]  # one mistake is left
+        scene.sql("ALTER TABLE vehicle_history ADD COLUMN battery_temp decimal(5, 2) NOT NULL")
+    assert scene.sql(REFUSED) == [(0,)]
 
 
 def test_a_migration_after_which_every_row_is_refused(scene: Scene) -> None:
-    scene.node.sql("ALTER TABLE meter_history ADD CONSTRAINT wrong CHECK (voltage < 0) NOT VALID")
+    scene.sql("ALTER TABLE meter_history ADD CONSTRAINT wrong CHECK (voltage < 0) NOT VALID")
     with flushing_stopped(scene, "refusing", "refuses too many rows"):
-        scene.node.sql("ALTER TABLE meter_history DROP CONSTRAINT wrong")
+        scene.sql("ALTER TABLE meter_history DROP CONSTRAINT wrong")
 
 
 def test_one_refused_row_among_five_thousand(scene: Scene, seed: int) -> None:
@@ -73,8 +72,8 @@ def test_one_refused_row_among_five_thousand(scene: Scene, seed: int) -> None:
     batch = [meter(device, number, time=now_text(number / 10)) for number in range(5_000)]
     bad = batch[random.Random(seed).randrange(5_000)]
     bad["voltage"] = 450.0
-    parked = scene.node.sql(REFUSED)[0][0]
-    scene.node.sql("ALTER TABLE meter_history ADD CONSTRAINT high CHECK (voltage < 400) NOT VALID")
+    parked = scene.sql(REFUSED)[0][0]
+    scene.sql("ALTER TABLE meter_history ADD CONSTRAINT high CHECK (voltage < 400) NOT VALID")
     with scene.load() as fleet:
         answer = scene.node.post("meter", batch, Prefer="wait")
         assert (answer.status, answer.body["accepted"]) == (201, 5_000), answer
@@ -83,4 +82,4 @@ def test_one_refused_row_among_five_thousand(scene: Scene, seed: int) -> None:
     stored = scene.prove()
     assert sum(key[1] == device for key in stored.history.elements()) == 4_999
     assert [key for key in stored.dead if key[1] == device] == [key_of("meter", bad)]
-    assert scene.node.sql(REFUSED) == [(parked + 1,)]
+    assert scene.sql(REFUSED) == [(parked + 1,)]

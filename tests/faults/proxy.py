@@ -16,9 +16,10 @@ COMMIT = b"COMMIT;\x00"  # the end of the simple query with which a transaction 
 COMMITTED = b"COMMIT\x00"  # in the server's answer to it
 WRITER = b"application_name\x00hseie writer"
 
-# What may become of one COMMIT: it never leaves; it arrives, and the answer is lost with the connection, or is lost in
-# silence; the connection is lost first, and the COMMIT arrives a second later.
-Cut = Literal["lost", "answer lost", "answer in silence", "late"]
+# What may become of one COMMIT. It never leaves; or that, in silence, so that the transaction stays open on the other
+# side. It arrives, and the answer is lost with the connection, or in silence. The connection is lost first, and the
+# COMMIT arrives a second later.
+Cut = Literal["lost", "lost in silence", "answer lost", "answer in silence", "late"]
 
 
 class Pipe:
@@ -146,6 +147,9 @@ class Proxy:
             self.commits_cut += 1
             if cut == "lost":
                 return pipe.reset(pipe.client, pipe.server)
+            if cut == "lost in silence":
+                pipe.is_dead = True
+                return None
             if cut == "late":
                 pipe.reset(pipe.client)
                 await asyncio.sleep(1)

@@ -25,7 +25,7 @@ OUT_OF_ORDER = """
 ORDERLY = {"late_share": 0.0, "repeat_share": 0.0, "malformed_share": 0.0}
 
 # How long a run lasts that can be lengthened; see `minutes` in conftest.py.
-LONG = pytest.mark.timeout(180 + 90 * float(os.environ.get("HSEIE_FAULT_MINUTES") or 0))
+LONG = pytest.mark.timeout(300 + 120 * float(os.environ.get("HSEIE_FAULT_MINUTES") or 0))
 
 
 @dataclass

@@ -35,7 +35,7 @@ def _healed(proxy: Proxy) -> Iterator[None]:
     proxy.silent, proxy.delay_s = False, 0.0
 
 
-@pytest.mark.parametrize("how", ["lost", "answer lost", "answer in silence", "late"])
+@pytest.mark.parametrize("how", ["lost", "lost in silence", "answer lost", "answer in silence", "late"])
 def test_a_commit_whose_outcome_is_unknown(scene: Scene, proxy: Proxy, how: Cut) -> None:
     with scene.load(interval_ms=200) as fleet:
         for _ in range(2):

@@ -67,6 +67,7 @@ class Committer:
         self._batch: Batch | None = None
         self._apart = False  # the batch holds a line that PostgreSQL refuses
         self._refused: list[Refused] = []  # those lines, of the attempt that runs
+        self._days_are_there = False  # it met a missing partition, and none was missing
         self._urgent = False
         self._last_flush = time.monotonic()
         self._wake = asyncio.Event()
@@ -226,7 +227,7 @@ class Committer:
     def _drop_batch(self) -> None:
         """Forget the running batch; the journal has it."""
         self._batch = None
-        self._apart = False
+        self._apart = self._days_are_there = False
         self._refused = []
         self.active = [0 for _ in KINDS]
 
@@ -289,8 +290,9 @@ class Committer:
             return
         if made:
             self._log.info("partitions_made", partitions=made, why="readings of those days came")
-        else:
-            await self._pause("schema", error)  # all are there, and still there is none for some row
+        elif self._days_are_there:
+            await self._pause("schema", error)  # and still there is none for some row
+        self._days_are_there = not made  # perhaps another writer has made them since: that is no mistake
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

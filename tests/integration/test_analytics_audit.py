@@ -86,7 +86,8 @@ async def test_one_audit_at_a_time_and_everything_else_meanwhile(client: Client,
     both = {asyncio.create_task(client.get("/v1/audit")) for _ in range(2)}
     [refused], [running] = await asyncio.wait(both, timeout=10, return_when=asyncio.FIRST_COMPLETED)
     answer = await refused
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.status == 503
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert (await answer.json(content_type=None))["code"] == "overloaded"
     assert (await _get(client, "/v1/ingest/meter/A/current"))[0] == 200
     await held_up.rollback()
@@ -119,5 +120,6 @@ async def test_an_audit_that_takes_too_long_is_given_up(
 async def test_without_the_database(config: Config, node: FakeNode) -> None:
     async for client in _client("postgresql://nobody@127.0.0.1:1/nothing", node, config):
         async with client.get("/v1/audit") as answer:
-            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+            assert answer.status == 503
+            assert 1 <= int(answer.headers["Retry-After"]) <= 60
             assert (await answer.json(content_type=None))["code"] == "database_unavailable"

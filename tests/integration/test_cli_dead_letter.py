@@ -18,7 +18,6 @@ ORIGINAL = "M{number}\\t2026-02-08T10:00:00\\t{kwh}.0000\\t230.00"
 async def parked(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database with three dead letters; a rule that refuses 13 kWh, which the second one has."""
     monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setattr("hseie.commands._ASK_TIMEOUT_S", 0.05)
     rows = ", ".join(
         f"('{JOURNAL}', 'meter', E'{ORIGINAL.format(number=number, kwh=number + 11)}', '23514', 'too much')"
         for number in (1, 2, 3)

@@ -178,8 +178,8 @@ async def test_who_is_not_ours_ends_what_was_under_way_to_ours(
     await asyncio.sleep(0.01)
     for _ in range(2):
         link.on_message(encode(WELCOME, 2, shard, shards))
-    assert await ticket.frame.outcome == "writer_unavailable"
-    assert link.add(0, [ROW], False) == "writer_unavailable"
+    assert await ticket.frame.outcome == Refusal("writer_unavailable")
+    assert link.add(0, [ROW], False) == Refusal("writer_unavailable")
     assert link.strangers == 2
     said = capsys.readouterr()
     assert (said.out + said.err).count("writer_of_other_shards") == 1  # once, not at each sign of life

@@ -105,6 +105,18 @@ async def test_attaching_a_partition_lets_copy_and_queries_go_on(database_url: s
         await database.close(writer)
 
 
+async def test_several_sessions_may_make_the_same_partition_at_once(database_url: str, tmp_path: Path) -> None:
+    connections = [await open_connection(config(tmp_path), database_url) for _ in range(4)]
+    try:
+        for day in [NOW.date() + timedelta(days=days) for days in range(5)]:
+            outcomes = await asyncio.gather(*(make_partitions(connection, [day]) for connection in connections))
+            assert sorted(made for outcome in outcomes for made in outcome.made) == [f"meter {day}", f"vehicle {day}"]
+            assert not any(outcome.postponed for outcome in outcomes)
+    finally:
+        for connection in connections:
+            await database.close(connection)
+
+
 async def test_trouble_is_said_once_and_its_end_once(database_url: str, tmp_path: Path) -> None:
     with capture_logs() as logs:
         maintenance = Maintenance(structlog.get_logger(), config(tmp_path), NOWHERE)

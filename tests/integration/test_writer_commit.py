@@ -126,6 +126,22 @@ async def test_a_partition_is_made_when_readings_need_it(shard: Shard) -> None:
     assert await query(shard.url, sql) == [("meter_history_2025_12_31",), ("meter_history_2026_02_09",)]
 
 
+async def test_a_partition_that_another_writer_has_just_made_is_no_mistake(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def flush_while_another_makes_it(connection: Any, *arguments: Any) -> None:
+        try:
+            await flush(connection, *arguments)
+        except database.PostgresError:
+            await query(shard.url, "SELECT hseie_make_partition('meter', '2026-02-09')")
+            raise
+
+    monkeypatch.setattr("hseie.writer.committer.flush", flush_while_another_makes_it)
+    monkeypatch.setattr(Committer, "_pause", None)  # no operator is asked
+    async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 1, day="2026-02-09")))
+
+
 async def test_a_late_reading_does_not_overwrite_and_a_correction_does(shard: Shard) -> None:
     async with shard.running():
         await shard.until_committed(await shard.receive(meter("A", 30, 3.0)))

@@ -101,7 +101,7 @@ def test_a_drained_journal_stays_for_twice_the_window() -> None:
 
 async def test_what_was_pruned_is_given_back_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "_PRUNE_EVERY_S", 0.01)
-    monkeypatch.setattr("hseie.writer.journal_file._FREE_PAGES_KEPT", 0)
+    monkeypatch.setattr("hseie.writer.sqlite_file._FREE_PAGES_KEPT", 0)
     journal = await Journal.open(journal_path(tmp_path, 0, 1), 0, 1)
     for number in range(20):
         await append(journal, *[line(f"M{number}-{index}", 1) for index in range(1000)])

@@ -22,12 +22,12 @@ def stale_journals(folder: Path, shards: int) -> list[Path]:
     )
 
 
-def is_expired(drained_at: str, now: float, window_s: float) -> bool:
-    """Tell whether a drained journal is past every use. Times are Unix seconds; empty: not drained.
+def is_expired(drained_at: str, now: str, window_s: float) -> bool:
+    """Tell whether a drained journal is past every use. Times are moments of `clock`; empty: not drained.
 
     The window may have been started anew just before the change, hence twice its length.
     """
-    return bool(drained_at) and now - float(drained_at) > 2 * window_s
+    return bool(drained_at) and clock.span_s(drained_at, now) > 2 * window_s
 
 
 async def serve(child: Child, config: Config, postgres_url: str) -> None:
@@ -50,10 +50,10 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
             await running
             if child.stopping.is_set():
                 return
-            await journal.note("drained_at", str(clock.unix_s()))
+            await journal.note("drained_at", clock.moment())
             child.log.info("journal_drained", file=path.name, committed_seq=committer.committed_seq)
         await journal.close()
-        if is_expired(drained_at, clock.unix_s(), config.ingest.dedupe_window_s):
+        if is_expired(drained_at, clock.moment(), config.ingest.dedupe_window_s):
             for file in (path, *path.parent.glob(path.name + "-*")):
                 file.unlink()
             child.log.info("journal_removed", file=path.name)

@@ -5,6 +5,7 @@ again.
 """
 
 import http.client
+import itertools
 import json
 import threading
 import time
@@ -18,7 +19,7 @@ from tests.system.node import PATIENCE_S, Answer, Node
 
 @dataclass(frozen=True)
 class Beat:
-    """One attempt: when it was begun (Unix seconds), how long it took, and its answer; None when the connection broke."""
+    """One attempt: when it was begun (Unix seconds), how long it took, its answer; None when the connection broke."""
 
     at: float
     took_s: float
@@ -111,7 +112,7 @@ class Pulse:
     def longest_gap_s(self) -> float:
         """The longest time between two readings that were taken."""
         taken = [beat.at + beat.took_s for beat in self.beats if beat.taken]
-        return max((later - earlier for earlier, later in zip(taken, taken[1:], strict=False)), default=0.0)
+        return max((later - earlier for earlier, later in itertools.pairwise(taken)), default=0.0)
 
     def summary(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""kill -9 of those who are not in the way of a reading: analytics in the middle of a query, maintenance in its round."""
+"""kill -9 of those that are not in the way of a reading: analytics in a query, maintenance in its round."""
 
 import asyncio
 import os

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -136,6 +137,7 @@ class Child:
 def run(spec: ProcessSpec, config: Config, run_dir: Path, parent_pid: int, last_words: Connection) -> None:
     """Be the process of `spec` until it ends; does not return. `last_words` takes the reason of a failure."""
     _die_with_parent(parent_pid)
+    _allow_files()
     # Ctrl-C in a terminal reaches the whole group; the supervisor orders the drain.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.configure(config.log.level, config.log.format, spec.name)
@@ -216,6 +218,16 @@ def _die_with_parent(parent_pid: int) -> None:
         os._exit(ExitCode.FAILURE)
 
 
+def _allow_files() -> None:
+    # Shells start programs with a soft limit of 1,024 open files, for the sake of old ones that use select(). An
+    # acceptor has one for each connection.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _rss_bytes() -> int:
-    with Path("/proc/self/statm").open("rb") as statm:
-        return int(statm.read().split()[1]) * _PAGE_BYTES
+    try:
+        with Path("/proc/self/statm").open("rb") as statm:
+            return int(statm.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0  # no more files to be had: no reason to end, as an error in the heartbeat would

@@ -6,8 +6,10 @@ Shared by the acceptors and analytics; the only place that sets up servers of ai
 import asyncio
 import errno
 import logging
+import resource
 import socket
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -31,6 +33,9 @@ LINGER_S = 2.0
 HEAD_TIMEOUT_S = 20.0
 BODY_TIMEOUT_S = 30.0
 _SWEEP_S = 2.0
+# Of the files that this process may have open, so many are not for connections of clients. At the limit itself accept()
+# would fail, and uvloop may then close the listening socket for good.
+_FILES_RESERVED = 256
 
 _log = structlog.get_logger("hseie.web")
 
@@ -105,6 +110,43 @@ def new_app(body_bytes_max: int) -> web.Application:
     return web.Application(middlewares=[_safety_net], client_max_size=body_bytes_max)
 
 
+class _Refusal(asyncio.Protocol):
+    """Answers a connection that is one too many, and hangs up."""
+
+    def __init__(self) -> None:
+        answer = problem_answer("overloaded", "Too many connections are open.")
+        status = HTTPStatus(answer.status)
+        headers = {**answer.headers, "Content-Length": str(len(answer.body)), "Connection": "close"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._answer = f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode() + answer.body
+
+    def connection_made(self, transport: Any) -> None:  # uvloop's are no asyncio.Transport
+        transport.write(self._answer)
+        transport.close()
+
+
+class _Site(web.TCPSite):
+    """A site with a limit on open connections."""
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        inner = _inner(self._runner)
+        connections_max = _connections_max()
+
+        def accept() -> asyncio.Protocol:
+            return inner() if len(inner._connections) < connections_max else _Refusal()
+
+        self._server = await asyncio.get_running_loop().create_server(
+            accept, self._host, self._port, backlog=self._backlog, reuse_port=self._reuse_port
+        )
+        self._bound_port = self._server.sockets[0].getsockname()[1]
+
+
+def _connections_max() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(files - _FILES_RESERVED, files // 2)
+
+
 class Server:
     """A running HTTP server. Made by `start_server`."""
 
@@ -157,7 +199,7 @@ async def start_server(
     )
     await runner.setup()
     _check_limits(runner, keepalive_s)
-    site = web.TCPSite(runner, host, port, backlog=backlog, reuse_port=reuse_port or None)
+    site = _Site(runner, host, port, backlog=backlog, reuse_port=reuse_port or None)
     try:
         await site.start()
     except OSError as error:
@@ -210,7 +252,7 @@ async def _close_silent(server: web.Server) -> None:
         await asyncio.sleep(_SWEEP_S)
 
 
-def _inner(runner: web.AppRunner) -> web.Server:
+def _inner(runner: web.BaseRunner) -> web.Server:
     if runner.server is None:
         raise RuntimeError("the server is not set up")
     return runner.server

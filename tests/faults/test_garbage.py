@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,8 @@ def test_garbage_on_the_socket_of_a_writer(
         for _ in range(5):
             with Stranger(run_dir, "writer-0") as large:
                 large.socket.send(bytes(MESSAGE_BYTES_MAX + 1))
+        time.sleep(1.5)  # two heartbeats
+        assert figures(node)["messages_refused"] == sent
         # And what is no ZeroMQ at all, though it may be taken for a very old one.
         for _ in range(50):
             with socket.socket(socket.AF_UNIX) as raw:
@@ -211,12 +214,12 @@ def test_a_peer_that_sends_and_never_reads(node: Node, run_dir: Path, ledger: Le
     frames, hellos = (20_000, 500_000) if minutes else (2000, 50_000)
     before = figures(node)
     device = device_of(0, 2, "deaf")
-    time = now_text()
+    moment = now_text()
     with Pulse(node, 0, "beside-deaf") as pulse, Stranger(run_dir, "writer-0", RCVHWM=1) as deaf:
         boot = deaf.boot()
         for number in range(frames):  # good ones, which are taken, and whose acknowledgements are nobody's business
-            deaf.socket.send(Frame(boot, number, True, (Part(0, 1, row(device, number, time)),)).encode())
-            ledger.possible.add(make_key("meter", device, time, (number, 230)))
+            deaf.socket.send(Frame(boot, number, True, (Part(0, 1, row(device, number, moment)),)).encode())
+            ledger.possible.add(make_key("meter", device, moment, (number, 230)))
         for _ in range(hellos):
             deaf.socket.send(encode(HELLO))
         taken = len(pulse.beats)

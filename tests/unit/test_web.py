@@ -222,3 +222,32 @@ async def test_a_head_that_does_not_come_costs_the_connection(monkeypatch: pytes
     silent_writer.close()
     served_writer.close()
     await server.stop(1.0)
+
+
+async def test_a_connection_beyond_the_limit_is_answered_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hseie_web, "_connections_max", lambda: 2)
+    app = new_app(1000)
+    app.router.add_get("/ok", _ok)
+    server = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0)
+    first = [await asyncio.open_connection(HOST, server.port) for _ in range(2)]
+    while server.connections < 2:  # accepted, not only connected
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")  # to its end
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"\r\nRetry-After: 1\r\n" in head
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert orjson.loads(body)["code"] == "overloaded"
+    for _, opened in (*first, (reader, writer)):
+        opened.close()
+    while server.connections:
+        await asyncio.sleep(0.01)
+    async with aiohttp.ClientSession() as session, session.get(_url(server, "/ok")) as answer:
+        assert answer.status == 200
+    await server.stop(0.1)
+
+
+def test_some_files_are_not_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    for files, connections in ((100, 50), (1024, 768), (1_000_000, 999_744)):
+        monkeypatch.setattr(hseie_web.resource, "getrlimit", lambda _, files=files: (files, files))
+        assert hseie_web._connections_max() == connections

@@ -8,9 +8,8 @@ from hseie.errors import FrameError
 from hseie.frames import ACKED, FRAME, Ack, Frame, Part, decode, encode, encode_acks, parse_acks, parse_frame, shard_of
 from hseie.readings import KINDS
 
-cells = st.text(st.characters(min_codepoint=1, max_codepoint=127, exclude_characters="\n\t"), max_size=8).map(
-    str.encode
-)
+letters = st.characters(min_codepoint=1, max_codepoint=127, exclude_characters="\n\t")
+cells = st.text(letters, max_size=8).map(str.encode)
 
 
 def _part(kind: int, rows: list[list[bytes]]) -> Part:

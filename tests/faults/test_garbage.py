@@ -1,6 +1,8 @@
 """Strangers on the internal sockets: garbage, and a peer that never reads. The shard serves on, memory stays."""
 
+import os
 import random
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -195,13 +197,20 @@ def test_garbage_on_the_socket_of_the_supervisor(node: Node, run_dir: Path, seed
             sent += 1
         forged: dict[str, Any] = {"type": "heartbeat", "name": "writer-0", "pid": 1, "state": "draining", "stats": {}}
         forged |= {"rss_bytes": 0, "cpu_s": 0.0}
-        stranger.socket.send(msgpack.packb(forged))  # not of the process that it names
-        for change in ({"state": "dead"}, {"pid": "1"}, {"stats": []}, {"type": "order"}):
-            stranger.socket.send(msgpack.packb(forged | change))
-            sent += 1
+        os.kill(pids["writer-0"], signal.SIGSTOP)
+        try:
+            time.sleep(1)  # what it had sent is read
+            stranger.socket.send(msgpack.packb(forged))  # not of the process that it names
+            for change in ({"state": "dead"}, {"pid": "1"}, {"stats": []}, {"type": "order"}):
+                stranger.socket.send(msgpack.packb(forged | change))
+                sent += 1
+            eventually(lambda: node.status()["node"]["messages_refused"] - before >= sent, f"{sent} are counted")
+            silent = node.processes()["writer-0"]
+        finally:
+            os.kill(pids["writer-0"], signal.SIGCONT)
+        assert (silent["state"], silent["heartbeat_age_ms"] > 900) == ("ready", True), silent
         for _ in range(3000):  # asked, and the answers never read
             stranger.socket.send(msgpack.packb({"type": "status", "id": 1}))
-        eventually(lambda: node.status()["node"]["messages_refused"] - before >= sent, f"{sent} messages are counted")
         assert node.status()["node"]["messages_refused"] - before == sent
     grown_bytes = (int(statm.read_text().split()[1]) - before_pages) * 4096
     print(f"the supervisor grew by {grown_bytes / 1e6:.1f} MB")

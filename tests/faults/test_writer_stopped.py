@@ -24,7 +24,7 @@ ACK_TIMEOUT_S = 1
 def test_a_writer_stopped_in_the_middle_of_its_work(
     stage: Stage, marks: Path, new_database: Callable[[], str], minutes: float
 ) -> None:
-    stopped_s, heartbeat_timeout_s = (30, 45) if minutes else (3, 4)
+    stopped_s, heartbeat_timeout_s = (30, 45) if minutes else (3, 6)
     # One has made a group durable and told nobody: all of it is sent again. One holds a transaction open.
     goes_on, is_stuck = "writer-0/journal.after_commit:stop@20", "writer-1/flush.before_commit:stop@4"
     node = stage.node(

@@ -39,6 +39,7 @@ POINTS = {
     "writer.start": "before the journal is opened",
     "journal.before_commit": "a group is written and not committed (in the journal's thread)",
     "journal.after_commit": "a group is durable, nobody was told (in the journal's thread)",
+    "journal.read": "a frame is read back from the journal (in the journal's other thread)",
     "flush.in_copy": "a piece of a COPY into history is about to be sent",
     "flush.before_commit": "all of a flush is done but its COMMIT",
     "flush.after_commit": "a flush is committed, and this process does not know it yet",

@@ -45,10 +45,11 @@ class Listeners:
                 one.close()
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
+def bind(host: str, port: int, *, share: bool = True) -> list[socket.socket]:
     """Return sockets bound to the port, one an address of the host, that listen to nothing yet.
 
-    Several of the same user share the port (SO_REUSEPORT): each one that listens gets its part of the connections.
+    With `share`, several of the same user have the port (SO_REUSEPORT): each that listens gets its part of the
+    connections.
     Raises PortTakenError, or ConfigError for an address this machine does not have.
     """
     bound: list[socket.socket] = []
@@ -58,7 +59,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
             bound.append(one)
             _prepare(one)
             one.setblocking(False)  # for all who will hold it
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if share:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             one.bind(address)
     except OSError as error:
         for one in bound:

@@ -157,6 +157,7 @@ class Child:
 def run(spec: ProcessSpec, config: Config, run_dir: Path, parent_pid: int, last_words: Connection) -> None:
     """Be the process of `spec` until it ends; does not return. `last_words` takes the reason of a failure."""
     _die_with_parent(parent_pid)
+    _allow_files()
     # Ctrl-C in a terminal and the end of a terminal reach the whole group; the supervisor orders what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -240,11 +241,24 @@ def _die_with_parent(parent_pid: int) -> None:
         os._exit(ExitCode.FAILURE)
 
 
+def _allow_files() -> None:
+    # Shells start programs with a soft limit of 1,024 open files, for the sake of old ones that use select(). An
+    # acceptor has one for each connection.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _rss_bytes() -> int:
-    with Path("/proc/self/statm").open("rb") as statm:
-        return int(statm.read().split()[1]) * _PAGE_BYTES
+    try:
+        with Path("/proc/self/statm").open("rb") as statm:
+            return int(statm.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0  # no more files to be had: no reason to end, as an error in the heartbeat would
 
 
 def _open_files() -> int:
     # Kernels from 6.2 on tell the number as the folder's size; older ones have it counted.
-    return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))  # noqa: PTH116, PTH208
+    try:
+        return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))  # noqa: PTH116, PTH208
+    except OSError:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # no more to be had: all of them

@@ -16,7 +16,8 @@ import structlog
 from aiohttp import http_exceptions, web
 from aiohttp.typedefs import Handler, Middleware
 
-from hseie.ports import bind_error
+from hseie.connections import LimitedSite, accept_with, close_silent, server_of
+from hseie.ports import bind, bind_error
 from hseie.problems import ErrorItem, ProblemAnswer, problem_answer
 
 JSON = "application/json"
@@ -28,9 +29,7 @@ FIELDS_MAX = 64
 # After an answer that did not need the whole body (413), the rest is read and thrown away for so long.
 LINGER_S = 2.0
 # aiohttp waits for ever for what was promised and does not come: the first request's head, and a body.
-HEAD_TIMEOUT_S = 20.0
 BODY_TIMEOUT_S = 30.0
-_SWEEP_S = 2.0
 _FAREWELL_LOOK_S = 0.05
 
 PROBLEM = web.ResponseKey("problem", str)
@@ -152,12 +151,12 @@ class Server:
         self._sites = sites
         self.port: int = runner.addresses[0][1]  # the bound one, also where 0 was asked for
         self._stopped = False
-        self._sweeping = asyncio.create_task(_close_silent(_inner(runner)))
+        self._sweeping = asyncio.create_task(close_silent(server_of(runner)))
 
     @property
     def connections(self) -> int:
         """Open connections, idle ones too."""
-        return len(_inner(self._runner).connections)
+        return len(server_of(self._runner).connections)
 
     async def take_waiting(self, listening: socket.socket) -> None:
         """Serve the connections that wait in a listening socket of somebody who does not come to it."""
@@ -166,7 +165,7 @@ class Server:
             try:
                 connection, _ = listening.accept()
                 connection.setblocking(False)
-                await loop.connect_accepted_socket(_inner(self._runner), connection)
+                await loop.connect_accepted_socket(accept_with(server_of(self._runner)), connection)
             except OSError:  # nobody waits, nobody has listened on it yet, or who waited has gone
                 return
 
@@ -191,7 +190,7 @@ class Server:
             return
         self._stopped = True
         # In the steps of `AppRunner.cleanup`, whose own time-out is fixed when the server is made.
-        inner = _inner(self._runner)
+        inner = server_of(self._runner)
         self._sweeping.cancel()
         await self._close_sites()
         await asyncio.sleep(0)  # requests already read get their turn, so that they count as running
@@ -232,9 +231,7 @@ async def start_server(
     )
     await runner.setup()
     _check_limits(runner, keepalive_s)
-    sites: list[web.BaseSite] = [web.SockSite(runner, bound, backlog=backlog) for bound in sockets]
-    if not sites:
-        sites = [web.TCPSite(runner, host, port, backlog=backlog, reuse_port=reuse_port or None)]
+    sites = [LimitedSite(runner, one, backlog=backlog) for one in sockets or bind(host, port, share=reuse_port)]
     try:
         for site in sites:
             await site.start()
@@ -244,32 +241,10 @@ async def start_server(
     return Server(runner, sites)
 
 
-async def _close_silent(server: web.Server) -> None:
-    """Close, for ever, connections that do not send their first request. Later ones are up to the keep-alive limit."""
-    since: dict[web.RequestHandler, float] = {}
-    while True:
-        now = asyncio.get_running_loop().time()
-        since = {
-            connection: since.get(connection, now)
-            for connection in server.connections
-            if connection._request_count == 0
-        }
-        for connection, first_seen in since.items():
-            if now - first_seen > HEAD_TIMEOUT_S:
-                connection.force_close()
-        await asyncio.sleep(_SWEEP_S)
-
-
-def _inner(runner: web.AppRunner) -> web.Server:
-    if runner.server is None:
-        raise RuntimeError("the server is not set up")
-    return runner.server
-
-
 def _check_limits(runner: web.AppRunner, keepalive_s: float) -> None:
     # aiohttp answers one keyword it does not know by dropping all of them, with a warning at the first connection.
     # So a connection is made here without a socket, and asked.
-    connection = _inner(runner)()
+    connection = server_of(runner)()
     wanted = {
         "_keepalive_timeout": keepalive_s,
         "max_line_size": LINE_BYTES_MAX,

@@ -137,6 +137,7 @@ class Supervisor:
                 "version": __version__,
                 "pid": os.getpid(),
                 "started_at": self._started_at,
+                "messages_refused": self._router.refused if self._router is not None else 0,
                 **self.about,
             },
             "processes": [member.row(name, now) for name, member in self.members.items()] + self._more_rows(),

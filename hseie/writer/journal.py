@@ -157,6 +157,7 @@ class Journal:
         expected = after_seq + 1
         cursor = self._reader.execute(sql("journal", "frame_read"), (after_seq, up_to_seq))
         for seq, body, readings, duplicates, crc in cursor:
+            failpoints.reach("journal.read")
             if crc != frame_crc(body, readings, duplicates):
                 raise JournalError(f"{self._path}: frame {seq} is damaged (its CRC does not fit)")
             if seq != expected:

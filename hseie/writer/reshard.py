@@ -25,12 +25,12 @@ def stale_journals(folder: Path, shards: int) -> list[Path]:
     return [path for path in journal_files(folder) if not path.name.endswith(f"-of-{shards:04d}.sqlite")]
 
 
-def is_expired(drained_at: str, now: float, window_s: float) -> bool:
-    """Tell whether a drained journal is past every use. Times are Unix seconds; empty: not drained.
+def is_expired(drained_at: str, now: str, window_s: float) -> bool:
+    """Tell whether a drained journal is past every use. Times are moments of `clock`; empty: not drained.
 
     The window may have been started anew just before the change, hence twice its length.
     """
-    return bool(drained_at) and now - float(drained_at) > 2 * window_s
+    return bool(drained_at) and clock.span_s(drained_at, now) > 2 * window_s
 
 
 def remove_journal(path: Path) -> None:
@@ -61,10 +61,10 @@ async def serve(child: Child, config: Config, postgres_url: str) -> None:
             if child.stopping.is_set():
                 return
             await _retire(journal, postgres_url)
-            await journal.note("drained_at", str(clock.unix_s()))
+            await journal.note("drained_at", clock.moment())
             child.log.info("journal_drained", file=path.name, committed_seq=committer.committed_seq)
         await journal.close()
-        if is_expired(drained_at, clock.unix_s(), config.ingest.dedupe_window_s):
+        if is_expired(drained_at, clock.moment(), config.ingest.dedupe_window_s):
             remove_journal(path)
             child.log.info("journal_removed", file=path.name)
 

@@ -94,9 +94,16 @@ async def test_the_journal_forgets_what_is_committed_and_outside_the_window(
 
 
 def test_a_drained_journal_stays_for_twice_the_window() -> None:
-    assert not is_expired("", now=1e9, window_s=60)
-    assert not is_expired("1000.0", now=1100.0, window_s=60)
-    assert is_expired("1000.0", now=1121.0, window_s=60)
+    # Moments: Unix seconds, uptime, boot.
+    assert not is_expired("", now="1e9 1e9 a", window_s=60)
+    assert not is_expired("1000.0 10.0 a", now="1000.0 110.0 a", window_s=60)
+    assert is_expired("1000.0 10.0 a", now="1000.0 131.0 a", window_s=60)
+    # A clock that was set says nothing, unless the machine was started anew meanwhile.
+    assert not is_expired("1000.0 10.0 a", now="5000.0 20.0 a", window_s=60)
+    assert is_expired("1000.0 10.0 a", now="5000.0 20.0 b", window_s=60)
+    assert not is_expired("1000.0 10.0 a", now="1100.0 900.0 b", window_s=60)
+    assert is_expired("1000.0 10.0 unknown", now="5000.0 20.0 unknown", window_s=60)
+    assert not is_expired("1000.0", now="1100.0 900.0 b", window_s=60)  # noted by an earlier version
 
 
 async def test_what_was_pruned_is_given_back_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

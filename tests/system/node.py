@@ -115,12 +115,17 @@ class Node:
     def launch(self, **environ: str) -> None:
         """As `start`, but content with the word: /readyz stays at 503 while PostgreSQL is away."""
         self.environ |= environ
+        self.spawn()
+        eventually(self._said_ready, "the node says ready")
+
+    def spawn(self) -> "subprocess.Popen[bytes]":
+        """As `launch`, but wait for nothing."""
         command = [*TIED, "up", "--data", str(self.data), "--port", str(self.port)]
         with self._out.open("wb") as out, self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=self.environ, start_new_session=True
             )
-        eventually(self._said_ready, "the node says ready")
+        return self.process
 
     def _said_ready(self) -> bool:
         assert self.process is not None

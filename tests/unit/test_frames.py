@@ -8,7 +8,8 @@ from hseie.errors import FrameError
 from hseie.frames import ACKED, FRAME, Ack, Frame, Part, decode, encode, encode_acks, parse_acks, parse_frame, shard_of
 from hseie.readings import KINDS
 
-cells = st.binary(max_size=8).filter(lambda cell: b"\n" not in cell and b"\t" not in cell)
+letters = st.characters(min_codepoint=1, max_codepoint=127, exclude_characters="\n\t")
+cells = st.text(letters, max_size=8).map(str.encode)
 
 
 def _part(kind: int, rows: list[list[bytes]]) -> Part:
@@ -24,7 +25,7 @@ frames = st.builds(
     boot=st.integers(0, 2**53 - 1),
     number=st.integers(0, 2**40),
     wait=st.booleans(),
-    parts=st.lists(parts, min_size=1, max_size=2).map(tuple),
+    parts=st.lists(parts, min_size=1, max_size=2, unique_by=lambda part: part.kind).map(tuple),
 )
 
 
@@ -63,6 +64,11 @@ def test_garbage_is_refused_or_is_a_message_with_a_type(body: bytes) -> None:
         (0, 0, b""),
         (9, 1, b"a\tt\t1\t2\n"),  # a kind that is not declared
         (0, 1, "a\tt\t1\t2\n"),
+        (0, 1.0, b"a\tt\t1\t2\n"),
+        (0, True, b"a\tt\t1\t2\n"),
+        (False, 1, b"a\tt\t1\t2\n"),
+        (0, 1, b"\xe4\tt\t1\t2\n"),  # what is no text, or has a NUL, PostgreSQL cannot even refuse row by row
+        (0, 1, b"a\0\tt\t1\t2\n"),
         (0, 1),
         None,
     ],
@@ -70,6 +76,12 @@ def test_garbage_is_refused_or_is_a_message_with_a_type(body: bytes) -> None:
 def test_a_frame_with_an_unsound_part_is_refused(part: object) -> None:
     with pytest.raises(FrameError):
         parse_frame(decode(encode(FRAME, 1, 1, False, [part])))
+
+
+def test_a_frame_with_a_kind_twice_is_refused() -> None:
+    part = (0, 1, b"a\tt\t1\t2\n")
+    with pytest.raises(FrameError):
+        parse_frame(decode(encode(FRAME, 1, 1, False, [part, part])))
 
 
 def test_an_acknowledgement_of_another_form_is_refused() -> None:

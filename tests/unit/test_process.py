@@ -1,12 +1,14 @@
 """What a child decides about its own end, and the form of its messages."""
 
+import resource
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hseie import control
 from hseie.errors import ConfigError, FencedError, FrameError, HseieError, JournalError
-from hseie.process import weightiest
+from hseie.process import _rss_bytes, weightiest
 
 FENCED = FencedError("fenced")
 CONFIG = ConfigError("config")
@@ -53,3 +55,13 @@ def test_a_message_of_another_form_is_refused() -> None:
             control.decode(control.encode(message))
     with pytest.raises(FrameError):
         control.decode_snapshot(control.encode([1]))
+
+
+def test_a_process_without_files_to_spare_still_has_a_heartbeat() -> None:
+    assert _rss_bytes() > 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        assert _rss_bytes() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,6 +1,7 @@
 """The shared HTTP server: answers in the project's form, limits that are really in force, start and stop."""
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from hseie import problems
+from hseie import connections, problems
 from hseie import web as hseie_web
 from hseie.errors import ConfigError, PortTakenError
 from hseie.ports import Listeners, bind, ensure_port_free
@@ -273,8 +274,8 @@ async def test_a_body_that_comes_in_pieces_is_taken(server: Server) -> None:
 
 
 async def test_a_head_that_does_not_come_costs_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hseie_web, "HEAD_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(hseie_web, "_SWEEP_S", 0.05)
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connections, "_SWEEP_S", 0.05)
     app = new_app(1000)
     app.router.add_get("/ok", _ok)
     server = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0)
@@ -290,3 +291,32 @@ async def test_a_head_that_does_not_come_costs_the_connection(monkeypatch: pytes
     silent_writer.close()
     served_writer.close()
     await server.stop(1.0)
+
+
+async def test_a_connection_beyond_the_limit_is_answered_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "connections_max", lambda: 2)
+    app = new_app(1000)
+    app.router.add_get("/ok", _ok)
+    server = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0)
+    first = [await asyncio.open_connection(HOST, server.port) for _ in range(2)]
+    while server.connections < 2:  # accepted, not only connected
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")  # to its end
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert re.search(rb"\r\nRetry-After: [1-9][0-9]?\r\n", head)
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert orjson.loads(body)["code"] == "overloaded"
+    for _, opened in (*first, (reader, writer)):
+        opened.close()
+    while server.connections:
+        await asyncio.sleep(0.01)
+    async with aiohttp.ClientSession() as session, session.get(_url(server, "/ok")) as answer:
+        assert answer.status == 200
+    await server.stop(0.1)
+
+
+def test_some_files_are_not_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    for files, wanted in ((100, 50), (1024, 768), (1_000_000, 999_744)):
+        monkeypatch.setattr(connections.resource, "getrlimit", lambda _, files=files: (files, files))
+        assert connections.connections_max() == wanted

@@ -169,14 +169,17 @@ def _book_differences(kept: Kept) -> Iterator[str]:
 
 
 def _dead_letter_differences(kept: Kept) -> Iterator[str]:
-    expected = {(book.journal_id, book.kind): book.parked for book in kept.books}
+    books = {(book.journal_id, book.kind): book for book in kept.books}
     shards = {point.journal_id: f"shard {point.shard} of {point.shards}, " for point in kept.checkpoints}
-    for place in sorted(expected.keys() | kept.dead_letters.keys()):
+    for place in sorted(books.keys() | kept.dead_letters.keys()):
         journal_id, kind = place
-        found, parked = kept.dead_letters.get(place, 0), expected.get(place, 0)
-        if found != parked:
+        found, book = kept.dead_letters.get(place, 0), books.get(place)
+        if found != (book.parked if book else 0):
+            said = f"{book.dead_lettered if book else 0} were parked"
+            if book and book.dropped:
+                said += f" and {book.dropped} of them dropped"
             yield (
-                f"dead_letter has {found} rows of kind {kind}, the books say {parked} were parked "
+                f"dead_letter has {found} rows of kind {kind}, the books say {said} "
                 f"({shards.get(journal_id, '')}journal {journal_id})"
             )
 

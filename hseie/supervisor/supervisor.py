@@ -32,7 +32,6 @@ SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)
 # After SIGKILL only the kernel is between a process and its end.
 KILLED_GONE_S = 5.0
 
-
 Reply = Callable[[dict[str, Any]], None]
 
 

@@ -85,7 +85,9 @@ async def test_a_retry_leaves_a_newer_state_and_makes_a_missing_one(shard: Shard
         older, alone = await park(shard, meter("A", 5, 13), meter("B", 7, 13))
         await shard.until_committed(await shard.receive(meter("A", 9, 14)))
         await query(shard.url, RULE_AWAY)
+        before = await query(shard.url, "SELECT updated_at FROM meter_current")
         assert await dead_letters.retry(connection, older) == ""
+        assert await query(shard.url, "SELECT updated_at FROM meter_current") == before
         assert await dead_letters.retry(connection, alone) == ""
     assert sorted(await state(shard.url)) == [("A", "12:00:09", 14.0), ("B", "12:00:07", 13.0)]
     await expect_balance(connection, dead=0, stored=3)

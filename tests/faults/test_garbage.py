@@ -105,7 +105,8 @@ def broken_frames(boot: int) -> list[bytes]:
 
 def figures(node: Node, name: str = "writer-0") -> dict[str, Any]:
     row_of = node.processes()[name]
-    return row_of["stats"] | {"rss_bytes": row_of["rss_bytes"], "restarts": row_of["restarts"]}
+    found = row_of["stats"] | {"rss_bytes": row_of["rss_bytes"], "restarts": row_of["restarts"]}
+    return found | {"frames_refused": sum(found["frames_refused"].values())}
 
 
 def prove_untouched(node: Node, before: dict[str, Any]) -> None:

@@ -255,7 +255,8 @@ def test_a_server_away_until_a_journal_is_full(stage: Stage, server: EmbeddedPos
 
     with away(server):
         full = eventually(lambda: None if (answer := send()).status == 202 else answer, "the journal is full")
-        assert (full.status, full.body["code"], full.headers["Retry-After"]) == (503, "journal_full", "1"), full
+        assert (full.status, full.body["code"]) == (503, "journal_full"), full
+        assert 30 <= int(full.headers["Retry-After"]) <= 60  # nothing drains, so nobody knows
         assert scene.probe(1).status == 202  # the other journal has room
         time.sleep(1)  # figures come with heartbeats
         assert scene.writer()["journal_bytes"] < 1_048_576 + 2 * 65_536

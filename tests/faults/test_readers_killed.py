@@ -35,10 +35,11 @@ def kill_in_a_query(node: Node) -> Answer:
             asking.start()
             while not await connection.fetchval(WAITING):
                 await asyncio.sleep(0.02)
+                await connection.execute("SELECT pg_stat_clear_snapshot()")  # or it sees what it saw, to its end
             os.kill(pid, signal.SIGKILL)
-            await asyncio.to_thread(asking.join, 30)
 
     asyncio.run(with_connection(node.dsn(), "fault suite", work))
+    asking.join(30)
     return answers[0]
 
 
@@ -69,7 +70,8 @@ def test_ingest_does_not_notice_and_the_work_is_resumed(
         assert node.get(QUERY).status == 404
 
         cut = kill_in_a_query(node)
-        assert (cut.status, cut.body["code"]) == (503, "analytics_unavailable"), cut
+        # Either the acceptor gave up, or it asked once more: the socket of analytics outlives the process.
+        assert (cut.status, cut.body["code"]) in ((503, "analytics_unavailable"), (404, "unknown_device")), cut
         until_restarted(node, "analytics", 2)
         assert node.get(QUERY).status == 404
         eventually(lambda: node.sql(WAITING) == [(0,)], "PostgreSQL has let go of the query")

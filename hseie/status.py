@@ -18,6 +18,7 @@ ASK_TIMEOUT_S = 3.0
 # What a writer's `database` figure says, and what to do about it.
 _DATABASE = {
     "away": "PostgreSQL does not answer; readings wait in the journal. Start PostgreSQL, or look at postgres.url",
+    "locked": "somebody holds a lock on our tables; readings wait in the journal. Look into pg_stat_activity",
     "schema": "the tables are missing or not as expected; readings wait in the journal. Run `hseie migrate`",
     "refusing": "PostgreSQL refuses too many rows; readings wait in the journal. The log names the reason",
 }

@@ -63,9 +63,7 @@ def prove_window(node: Node, ledger: Ledger, clock: Clock) -> None:
 
 def send(node: Node, ledger: Ledger, readings: list[Reading], *, duplicates: int = 0) -> list[str]:
     """Send readings of all shards as a batch; their receipts."""
-    answer, retried = node.deliver(
-        "meter", readings
-    )  # acceptors hear of a writer's new life a moment after it is ready
+    answer, retried = node.deliver("meter", readings)  # of a new life acceptors hear a moment late
     assert answer.status == 202, answer
     assert retried or answer.body["duplicates"] == duplicates, answer
     ledger.note("meter", readings)

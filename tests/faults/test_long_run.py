@@ -22,7 +22,7 @@ from tests.system.conftest import Stage
 from tests.system.ledger import Ledger, prove_fresh
 from tests.system.node import Node, eventually
 
-SHORT_S = 25.0
+SHORT_S = 10.0
 READY_WITHIN_S = 120.0
 
 # By default at most a million readings a shard: at full rate half a minute, and a client comes back later than that.

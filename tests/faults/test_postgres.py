@@ -87,7 +87,7 @@ def test_a_server_away_under_the_nominal_load(scene: Scene, server: EmbeddedPost
         time.sleep(1.5 * interval_ms / 1000 if minutes else 1)
         before = _memory_mb(scene)
         with away(server):
-            until = time.monotonic() + (minutes * 60 or 7)
+            until = time.monotonic() + (minutes * 60 or 5)
             while time.monotonic() < until:
                 assert scene.probe(0).status == scene.probe(1).status == 202
                 print(f"waiting {scene.waiting()}, memory {_memory_mb(scene)}")

@@ -31,7 +31,7 @@ from tests.integration.shard_life import Cut, Life, Wire, parts_of, read_files, 
 from tests.integration.shard_oracle import KIND_NAMES, REFUSED_KWH, File, Frame, Oracle, Reading, Tables, check_marks
 
 MINUTES = float(os.environ.get("HSEIE_FAULT_MINUTES") or 0)
-EXAMPLES = 20  # a round
+EXAMPLES = 12  # a round
 WINDOW_READINGS = 12  # at least half of them are remembered
 ENERGY = dict(zip(KIND_NAMES, ("kwh_consumed_ac", "kwh_delivered_dc"), strict=True))
 DAY = "2026-11-20T12:00:00"

@@ -44,7 +44,7 @@ class Checkpoint:
         self._known: set[str] = set()
 
     async def claim(self, connection: Any) -> int:
-        """Take the next epoch; return the frame after which flushing goes on.
+        """Take the next epoch; return the frame after which flushing goes on. Changes nothing here before it is done.
 
         Raises FencedError, changing nothing, when the row belongs to another copy of this journal or was retired, and
         LostJournalError when PostgreSQL does not know this one, but others that are not in its folder.
@@ -60,10 +60,12 @@ class Checkpoint:
                 await self._begin(connection, row)
             facts = (identity.journal_id, identity.shard, identity.shards, identity.first_seq, oldest, self._token)
             claimed = await connection.fetchrow(statement("checkpoint_claim"), *facts)
-        self.owner = Ownership(identity.journal_id, claimed["epoch"])
-        self.seq = claimed["last_seq"]
         if "claimed_at" not in await self._journal.facts():
             await self._journal.note("claimed_at", str(clock.unix_s()))
+        # Last, and without waiting for anything before the caller goes on: whoever is cut off in the middle of a claim
+        # must claim again, or flushing would go on from where it stood before.
+        self.owner = Ownership(identity.journal_id, claimed["epoch"])
+        self.seq = claimed["last_seq"]
         if self.seq + 1 < oldest:
             advice = "was PostgreSQL restored from an older backup?"
             self._log.error("frames_missing", after=self.seq, before=oldest, advice=advice)

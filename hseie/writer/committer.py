@@ -5,7 +5,6 @@ connect again and ask the checkpoint what became of it, park single lines, or en
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable, Coroutine
@@ -17,12 +16,12 @@ from hseie.database import DATABASE_ERRORS, Failure, classify
 from hseie.readings import KINDS
 from hseie.writer.batch import Batch
 from hseie.writer.checkpoint import Checkpoint, Outcome
-from hseie.writer.flush import Refused, TooManyRefusedError, flush, flush_apart, make_partitions, prepare
+from hseie.writer.flush import Refused, flush, flush_apart, make_partitions, prepare
 from hseie.writer.journal import Journal
-from hseie.writer.pace import Backoff, seconds_until_due
+from hseie.writer.pace import Backoff, Sleeper, seconds_until_due
 from hseie.writer.parked import Parked, find_parked
 from hseie.writer.pending import Pending
-from hseie.writer.refusals import RefusalBudget
+from hseie.writer.refusals import RefusalBudget, SwallowedError, TooManyRefusedError
 from hseie.writer.state import StateMap
 from hseie.writer.tally import Tally
 
@@ -67,11 +66,11 @@ class Committer:
         self._batch: Batch | None = None
         self._apart = False  # the batch holds a line that PostgreSQL refuses
         self._refused: list[Refused] = []  # those lines, of the attempt that runs
+        self._too_slow = False  # it took PostgreSQL too long
         self._days_are_there = False  # it met a missing partition, and none was missing
         self._urgent = False
         self._last_flush = time.monotonic()
-        self._wake = asyncio.Event()
-        self._draining = False
+        self._sleeper = Sleeper()
         self._backoff = Backoff()
         self._retries = 0
 
@@ -95,12 +94,11 @@ class Committer:
     def arrived(self, urgent: bool) -> None:
         """Note that readings became pending; `urgent` when somebody waits for their commit."""
         self._urgent = self._urgent or urgent
-        self._wake.set()
+        self._sleeper.wake()
 
     def drain(self) -> None:
         """Let `run` end: after the last batch, or at once when PostgreSQL is away (the journal has it all)."""
-        self._draining = True
-        self._wake.set()
+        self._sleeper.end()
 
     async def run(self, until_empty: bool = False) -> None:
         """Flush until told to drain or, with `until_empty`, until the journal is committed, however long that takes.
@@ -111,9 +109,9 @@ class Committer:
             while True:
                 await self.step(until_empty)
                 finished = self._batch is None and not self._pending.readings and not self._pending.behind
-                if (until_empty or self._draining) and finished and self._checkpoint.owner is not None:
+                if (until_empty or self._sleeper.ended) and finished and self._checkpoint.owner is not None:
                     return
-                if self._draining and self._connection is None:
+                if self._sleeper.ended and self._connection is None:
                     return
         finally:
             await self._disconnect()
@@ -122,7 +120,7 @@ class Committer:
         """Go one step: connect, flush one batch, or do what an error asks for. Raises as `run` does."""
         try:
             await self._go_on(until_empty)
-        except (*DATABASE_ERRORS, TooManyRefusedError) as error:
+        except (*DATABASE_ERRORS, TooManyRefusedError, SwallowedError) as error:
             self.tried.set()
             await self._recover(error)
 
@@ -130,7 +128,7 @@ class Committer:
         if self._connection is None:
             await self._connect()
         if self._batch is None:
-            if not (until_empty or self._draining):
+            if not (until_empty or self._sleeper.ended):
                 await self._wait_until_due()
             self._batch = await self._pending.take()
             if self._batch is not None:
@@ -140,7 +138,7 @@ class Committer:
 
     async def _wait_until_due(self) -> None:
         writer = self._config.writer
-        while not (self._draining or self._pending.behind):
+        while not (self._sleeper.ended or self._pending.behind):
             delay = seconds_until_due(
                 time.monotonic(),
                 self._last_flush,
@@ -151,13 +149,7 @@ class Committer:
             )
             if delay == 0.0:
                 return
-            await self._until_woken(delay)
-
-    async def _until_woken(self, seconds: float | None) -> None:
-        self._wake.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
+            await self._sleeper.until_woken(delay)
 
     async def _flush(self, batch: Batch) -> None:
         assert self._checkpoint.owner is not None
@@ -218,17 +210,24 @@ class Committer:
             outcome = await self._checkpoint.ask(connection, self._batch.last_seq if self._batch else None)
             if outcome is Outcome.COMMITTED and self._batch is not None:
                 await self._finish(self._batch)
+            elif outcome is Outcome.NOT_COMMITTED and self._too_slow and self._batch is not None:
+                # Too much for this PostgreSQL, as slow as it is now: the same again in smaller batches.
+                self._drop_batch()
+                await self._pending.restart_smaller(self._checkpoint.seq)
             if outcome is not Outcome.CHANGED:
                 return
+        after_seq = await self._checkpoint.claim(connection)
+        # Not before: should the claim fail, the next PostgreSQL may be the one that the batch was meant for.
         self._drop_batch()
         self._state = StateMap(self._config.writer.state_devices_max)  # it knew what that PostgreSQL may not
-        await self._pending.restart_after(await self._checkpoint.claim(connection))
+        await self._pending.restart_after(after_seq)
 
     def _drop_batch(self) -> None:
         """Forget the running batch; the journal has it."""
         self._batch = None
         self._apart = self._days_are_there = False
         self._refused = []
+        self._too_slow = False
         self.active = [0 for _ in KINDS]
 
     async def _within_time(self, connection: Any, work: Coroutine[Any, Any, T]) -> T:
@@ -248,36 +247,27 @@ class Committer:
             await self._retry_soon(error)
         elif failure is Failure.UNAVAILABLE:
             await self._disconnect()
-            if isinstance(error, TimeoutError) and self._batch is not None:
-                # Too much for this PostgreSQL, as slow as it is now: the same again in smaller batches.
-                self._drop_batch()
-                await self._pending.restart_smaller(self._checkpoint.seq)
+            self._too_slow = self._too_slow or isinstance(error, TimeoutError)
             if self.database != "away":
                 self.database = "away"
                 self._log.warning("database_away", reason=str(error) or type(error).__name__)
-            await self._nap(self._backoff.next_s() * random.uniform(0.5, 1.0))  # noqa: S311
+            await self._sleeper.nap(self._backoff.next_s() * random.uniform(0.5, 1.0))  # noqa: S311
         else:
-            await self._pause("schema", error)
+            await self._pause("schema", error)  # a SwallowedError too
 
     async def _pause(self, state: str, error: BaseException) -> None:
         if self.database != state:
             self.database = state
             self._log.error("flushing_stopped", state=state, reason=str(error), advice="see `hseie status`")
         await self._disconnect()  # it may remember the columns of tables that an operator is about to change
-        await self._nap(_OPERATOR_PAUSE_S)
-
-    async def _nap(self, seconds: float) -> None:
-        """Sleep, but not through a drain."""
-        deadline = time.monotonic() + seconds
-        while not self._draining and time.monotonic() < deadline:
-            await self._until_woken(deadline - time.monotonic())
+        await self._sleeper.nap(_OPERATOR_PAUSE_S)
 
     async def _retry_soon(self, error: BaseException) -> None:
         self._retries += 1
         if self._retries == _RETRIES_UNSAID:
             self.database = "locked"
             self._log.warning("flush_held_up", reason=str(error), advice="who holds locks? see pg_stat_activity")
-        await self._nap(random.uniform(0.02, 0.1) * min(self._retries, 10))  # noqa: S311  # jitter, not a secret
+        await self._sleeper.nap(random.uniform(0.02, 0.1) * min(self._retries, 10))  # noqa: S311  # jitter, not a secret
 
     async def _make_partitions(self, batch: Batch, error: BaseException) -> None:
         try:

@@ -14,6 +14,7 @@ from hseie.database import Failure, classify, statement
 from hseie.errors import FencedError
 from hseie.readings import KINDS, Kind
 from hseie.writer.batch import Batch, KindBatch, day_of
+from hseie.writer.refusals import SwallowedError, TooManyRefusedError
 
 _ALL_REFUSED_MIN = 20  # lines: if every one of so many is refused, it is not for what they hold
 
@@ -35,10 +36,6 @@ class Refused:
     line: bytes
     sqlstate: str
     reason: str
-
-
-class TooManyRefusedError(Exception):
-    """So many lines are refused that the tables must be wrong, not the lines. Nothing was stored."""
 
 
 async def prepare(connection: Any) -> None:
@@ -208,4 +205,6 @@ def _days_without(part: KindBatch, parked: list[bytes]) -> dict[bytes, int]:
 
 def _check_count(stored: int, expected: int) -> None:
     if stored != expected:
-        raise AssertionError(f"PostgreSQL stored {stored} lines of {expected}; the flush is rolled back")
+        raise SwallowedError(
+            f"PostgreSQL stored {stored} lines of {expected} without an error; does a trigger or a rule drop rows?"
+        )

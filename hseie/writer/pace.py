@@ -1,4 +1,8 @@
-"""When the next flush is due, and when the next attempt to connect."""
+"""When the next flush is due, when the next attempt to connect, and sleeping until then."""
+
+import asyncio
+import contextlib
+import time
 
 _BACKOFF_MIN_S = 0.1
 _BACKOFF_MAX_S = 2.0
@@ -29,3 +33,34 @@ class Backoff:
     def reset(self) -> None:
         """Note that a connection worked: the next pause is short again."""
         self._pause_s = _BACKOFF_MIN_S
+
+
+class Sleeper:
+    """Lets one task sleep until a time is over or somebody wakes it."""
+
+    def __init__(self) -> None:
+        """To be made inside the running loop."""
+        self.ended = False
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """End `until_woken`; a nap goes on."""
+        self._woken.set()
+
+    def end(self) -> None:
+        """End every sleep, for good."""
+        self.ended = True
+        self._woken.set()
+
+    async def until_woken(self, seconds: float | None) -> None:
+        """Sleep until woken, at most for so long."""
+        self._woken.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+    async def nap(self, seconds: float) -> None:
+        """Sleep for so long, whoever wakes; but not past the end."""
+        deadline = time.monotonic() + seconds
+        while not self.ended and time.monotonic() < deadline:
+            await self.until_woken(deadline - time.monotonic())

@@ -5,6 +5,14 @@ from collections import deque
 _WINDOW_S = 60.0
 
 
+class TooManyRefusedError(Exception):
+    """So many lines are refused that the tables must be wrong, not the lines. Nothing was stored."""
+
+
+class SwallowedError(Exception):
+    """PostgreSQL took fewer lines than it was given, and said nothing. Nothing was stored; an operator has to look."""
+
+
 class RefusalBudget:
     """Refused lines of the last minute. Times are monotonic seconds."""
 

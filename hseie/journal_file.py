@@ -2,16 +2,17 @@
 
 Nothing is created, changed or locked. A file whose writer runs, or was killed, is read through its WAL; one that was
 closed in order has none, and is read as it stands. One SQLite transaction sees all of it at one moment, so that what
-is counted belongs together. It takes about a microsecond a frame, and only for so long a WAL that has grown too long
-has to wait with beginning anew.
+is counted belongs together. It takes about a microsecond a frame; for as long as a transaction lasts the WAL grows on,
+and a writer that begins waits with opening the file. Comparing checksums may take minutes, and is done in short ones.
 """
 
+import re
 import sqlite3
 import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +27,9 @@ from hseie.resources import sql
 _BUSY_TIMEOUT_S = 5.0  # while another process recovers the WAL
 _CACHE_KIB = 8192
 _ROWS_AT_ONCE = 1000
+_FRAMES_CHECKED_AT_ONCE = 200  # in one transaction; and not many more bytes than this
+_BYTES_CHECKED_AT_ONCE = 32 << 20
+_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.sqlite", re.ASCII)
 
 T = TypeVar("T")
 
@@ -111,20 +115,44 @@ def journal_name(shard: int, shards: int) -> str:
     return f"shard-{shard:04d}-of-{shards:04d}.sqlite"
 
 
+def shard_in(path: Path) -> tuple[int, int]:
+    """Return the shard and the number of shards that a journal's name tells. Raises JournalError for another name."""
+    match = _NAME.fullmatch(path.name)
+    if match is not None:
+        shard, shards = int(match[1]), int(match[2])
+        if path.name == journal_name(shard, shards):
+            return shard, shards
+    raise JournalError(f"{path} is no journal's name; move it out of this folder (a copy is kept elsewhere)")
+
+
 def journal_files(folder: Path) -> list[Path]:
-    """Return the journals of a folder, by name; none where there is no folder."""
+    """Return the journals of a folder, by name; none where there is no folder.
+
+    With what only looks like one by its name, as a copy does: whoever uses it says so (`shard_in`), since a journal
+    that was renamed may hold what PostgreSQL has not.
+    """
     return sorted(folder.glob("shard-*-of-*.sqlite"))
 
 
 def read_journal(path: Path, committed_seqs: Mapping[str, int], *, check_frames: bool = False) -> JournalFile:
     """Read a journal beside the checkpoints, journal id to sequence; `check_frames` compares every checksum too.
 
-    Raises JournalError for a file that is missing, or no journal, or too damaged to be read.
+    Raises JournalError for a file that is missing, or no journal (by its name or its content), or too damaged to be
+    read.
     """
+    shard_in(path)
     if not path.is_file():
         raise JournalError(f"{path}: there is no such file")
+
+    def read(database: sqlite3.Connection) -> JournalFile:
+        found = _read(path, database, committed_seqs)
+        if not check_frames:
+            return found
+        database.execute("COMMIT")
+        return replace(found, damage=(*found.damage, *_damaged_frames(database, found)))
+
     try:
-        return _read_whole(path, lambda database: _read(path, database, committed_seqs, check_frames))
+        return _read_whole(path, read)
     except (sqlite3.Error, ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
         raise JournalError(f"{path} cannot be read as a journal: {error}") from error
 
@@ -174,9 +202,7 @@ def _with_connection(path: Path, how: str, work: Callable[[sqlite3.Connection], 
         database.close()
 
 
-def _read(
-    path: Path, database: sqlite3.Connection, committed_seqs: Mapping[str, int], check_frames: bool
-) -> JournalFile:
+def _read(path: Path, database: sqlite3.Connection, committed_seqs: Mapping[str, int]) -> JournalFile:
     meta = dict(database.execute(sql("journal", "meta_read")))
     if "journal_id" not in meta:
         raise JournalError(f"{path} names no journal: the writer that was making it did not come to the end")
@@ -184,7 +210,7 @@ def _read(
     first_seq = int(meta["first_seq"])
     pruned_seq = int(meta.get("pruned_seq", first_seq - 1))
     committed_seq = committed_seqs.get(journal_id, 0)
-    oldest, newest, frame_bytes = database.execute(sql("journal", "frame_extent")).fetchone()
+    _, newest, frame_bytes = database.execute(sql("journal", "frame_extent")).fetchone()
     frames, committed, waiting = _count(database, committed_seq)
     shard, shards = int(meta["shard"]), int(meta["shards"])
     damage = []
@@ -193,8 +219,6 @@ def _read(
     if frames.total() != (newest or pruned_seq) - pruned_seq:
         gaps = database.execute(sql("journal", "frame_gaps"), (pruned_seq,))
         damage += [f"the frames {first} to {last} are missing" for first, last in gaps]
-    if check_frames:
-        damage += _damaged_frames(database, oldest, newest)
     return JournalFile(
         path=path,
         journal_id=journal_id,
@@ -229,15 +253,20 @@ def _count(database: sqlite3.Connection, committed_seq: int) -> tuple[Counter[bo
     return frames, committed, waiting
 
 
-def _damaged_frames(database: sqlite3.Connection, oldest: int | None, newest: int | None) -> list[str]:
-    if oldest is None or newest is None:
-        return []
-    rows = database.execute(sql("journal", "frame_read"), (oldest - 1, newest))
-    return [
-        f"frame {seq} is damaged (its CRC does not fit)"
-        for seq, body, readings, duplicates, crc in rows
-        if crc != frame_crc(body, readings, duplicates)
-    ]
+def _damaged_frames(database: sqlite3.Connection, found: JournalFile) -> list[str]:
+    damage: list[str] = []
+    before, seq = -1, found.first_seq - 1
+    while seq != before:
+        before, size = seq, 0
+        rows = database.execute(sql("journal", "frame_read"), (before, found.last_seq))
+        for seq, body, readings, duplicates, crc in islice(rows, _FRAMES_CHECKED_AT_ONCE):
+            if crc != frame_crc(body, readings, duplicates):
+                damage.append(f"frame {seq} is damaged (its CRC does not fit)")
+            size += len(body)
+            if size >= _BYTES_CHECKED_AT_ONCE:
+                break
+        rows.close()  # ends the transaction
+    return damage
 
 
 def _disk_bytes(path: Path) -> int:

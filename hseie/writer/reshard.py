@@ -12,7 +12,7 @@ from typing import Any
 from hseie import clock, database
 from hseie.config import Config
 from hseie.errors import DatabaseUnavailableError
-from hseie.journal_file import journal_files
+from hseie.journal_file import journal_files, shard_in
 from hseie.lost_journals import retire
 from hseie.process import Child
 from hseie.writer.committer import Committer
@@ -21,7 +21,10 @@ from hseie.writer.pending import Pending
 
 
 def stale_journals(folder: Path, shards: int) -> list[Path]:
-    """Return the journals in `folder` that belong to another number of shards than `shards`."""
+    """Return the journals in `folder` that belong to another number of shards than `shards`, by name.
+
+    With what only looks like one: `shard_in` refuses that.
+    """
     return [path for path in journal_files(folder) if not path.name.endswith(f"-of-{shards:04d}.sqlite")]
 
 
@@ -40,11 +43,13 @@ def remove_journal(path: Path) -> None:
 
 
 async def serve(child: Child, config: Config, postgres_url: str) -> None:
-    """Drain every journal of a former number of shards; wait for PostgreSQL as long as that takes."""
+    """Drain every journal of a former number of shards; wait for PostgreSQL as long as that takes.
+
+    Raises JournalError, also for a file in the folder that only looks like a journal by its name.
+    """
     child.ready()
     for path in stale_journals(config.data_dir / "journal", config.writer.shards):
-        shard, shards = (int(part) for part in path.stem.removeprefix("shard-").split("-of-"))
-        journal = await Journal.open(path, shard, shards)
+        journal = await Journal.open(path, *shard_in(path))
         drained_at = (await journal.facts()).get("drained_at", "")
         if not drained_at:
             pending = Pending(journal, config.writer.pending_bytes_max)

@@ -10,6 +10,7 @@ from hseie.bus import Router, ipc_endpoint
 from hseie.config import Config
 from hseie.errors import LostJournalError
 from hseie.frames import decode, parse_frame, shard_of
+from hseie.journal_file import shard_in
 from hseie.process import Child
 from hseie.readings import KINDS
 from hseie.writer.batch import split_lines
@@ -141,8 +142,7 @@ async def _borrow_windows(dedupe: DedupeWindow, folder: Path, shard: int, shards
     """Remember this shard's lines of journals that another number of shards left behind."""
     now = time.monotonic()
     for path in stale_journals(folder, shards):
-        other_shard, other_shards = (int(part) for part in path.stem.removeprefix("shard-").split("-of-"))
-        other = await Journal.open(path, other_shard, other_shards)
+        other = await Journal.open(path, *shard_in(path))
         try:
             async for _, _, kind, lines in _lines(other):
                 dedupe.turn(first_seq, 0, now)  # only so that the limit on readings holds

@@ -139,6 +139,14 @@ async def test_what_is_wrong_with_the_file(shard: Shard, tmp_path: Path, capsys:
     assert "shard-0003-of-0004.sqlite cannot be read as a journal: file is not a database" in document["problems"][0]
 
 
+async def test_a_copy_in_the_folder(shard: Shard, tmp_path: Path, capsys: Capture) -> None:
+    copy = shard.path.with_name("shard-0000-of-0001.old.sqlite")
+    copy.write_bytes(shard.path.read_bytes())
+    code, document = await status(tmp_path, capsys)
+    assert (code, len(document["journals"])) == (1, 1)
+    assert f"{copy} is no journal's name; move it out of this folder" in document["problems"][0]
+
+
 async def test_a_journal_that_should_be_there(
     shard: Shard, tmp_path: Path, capsys: Capture, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

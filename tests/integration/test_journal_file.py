@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from hseie import journal_file
+from hseie.audit import read_journals
 from hseie.errors import JournalError
-from hseie.journal_file import JournalFile, journal_files, read_journal
+from hseie.journal_file import JournalFile, journal_files, read_journal, shard_in
 from hseie.writer.journal import Entry, Journal, journal_path
 
 FRAME = Entry(b"a frame", {0: 3, 1: 2}, {1: [0]})
@@ -151,6 +153,51 @@ async def test_damage_is_named(path: Path, journal: Journal) -> None:
     other = path.with_name("shard-0000-of-0002.sqlite")
     path.rename(other)
     assert read_journal(other, {}).damage[0] == "it is the journal of shard 1 of 2; was it renamed?"
+
+
+async def test_checksums_are_compared_in_short_transactions(
+    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that lasted for all of them would keep a writer from opening the file."""
+    first = await journal.append([FRAME] * 1000)
+    direct = sqlite3.connect(path, isolation_level=None)
+    direct.execute("UPDATE frame SET crc = crc + 1 WHERE seq IN (?, ?, ?)", (first, first + 350, first + 700))
+    frame_crc, compared = journal_file.frame_crc, 0
+
+    def compare(body: bytes, readings: str, duplicates: bytes | None) -> int:
+        nonlocal compared
+        compared += 1
+        if compared == 100:
+            direct.execute("DELETE FROM frame WHERE seq >= ?", (first + 600,))
+        return frame_crc(body, readings, duplicates)
+
+    monkeypatch.setattr(journal_file, "frame_crc", compare)
+    found = read_journal(path, {}, check_frames=True)
+    assert (found.frames, compared) == (1000, 600)
+    assert [words.split(" is ")[0] for words in found.damage] == [f"frame {first}", f"frame {first + 350}"]
+    monkeypatch.setattr(journal_file, "_BYTES_CHECKED_AT_ONCE", 1)
+    assert len(read_journal(path, {}, check_frames=True).damage) == 2  # a frame at a time finds the same
+    assert compared == 1200
+    direct.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["shard-0000-of-0002.old.sqlite", "shard-0000-of-0002 (copy).sqlite", "shard-0-of-2.sqlite", "x.sqlite"]
+)
+def test_what_is_no_journals_name(name: str) -> None:
+    with pytest.raises(JournalError, match="is no journal's name; move it out of this folder"):
+        shard_in(Path("journal") / name)
+    assert shard_in(Path("journal/shard-0012-of-0064.sqlite")) == (12, 64)
+
+
+async def test_a_copy_beside_the_journals_is_named_and_not_counted(path: Path, journal: Journal) -> None:
+    await journal.append([FRAME])
+    await journal.close()
+    copy = path.with_name("shard-0001-of-0002.old.sqlite")
+    copy.write_bytes(path.read_bytes())
+    found = read_journals(path.parent, 2, {})
+    assert [file.path for file in found.files] == [path]
+    assert [words.split(";")[0] for words in found.unreadable] == [f"{copy} is no journal's name"]
 
 
 async def test_what_is_no_journal_is_said_in_a_sentence(path: Path) -> None:

@@ -10,8 +10,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from hseie.config import load
+from hseie.errors import JournalError
 from hseie.frames import Frame, Part, shard_of
-from hseie.writer import service
+from hseie.writer import reshard, service
 from hseie.writer.dedupe import DedupeWindow
 from hseie.writer.journal import Entry, Journal, journal_path
 from hseie.writer.reshard import is_expired, stale_journals
@@ -66,6 +67,18 @@ async def test_another_number_of_shards_shares_its_window(tmp_path: Path) -> Non
         mine = [line(device, 1)[:-1] for device in devices if shard_of(device, 3) == shard]
         assert dedupe.check(0, mine) == list(range(len(mine)))
         assert len(dedupe) == len(mine)
+
+
+async def test_a_copy_in_the_folder_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    config = load(overrides={"node.data": str(tmp_path), "writer.shards": 2}).config
+    journal = await Journal.open(journal_path(config.data_dir / "journal", 0, 2), 0, 2)
+    await journal.close()
+    path = journal_path(journal.folder, 0, 2)
+    path.with_name("shard-0000-of-0002.old.sqlite").write_bytes(path.read_bytes())
+    with pytest.raises(JournalError, match="is no journal's name; move it out of this folder"):
+        await service._borrow_windows(window(), journal.folder, 0, 2, first_seq=1)
+    with pytest.raises(JournalError, match="is no journal's name; move it out of this folder"):
+        await reshard.serve(SimpleNamespace(ready=lambda: None), config, "")
 
 
 async def test_the_journal_forgets_what_is_committed_and_outside_the_window(

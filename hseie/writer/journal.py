@@ -30,6 +30,7 @@ from hseie.writer.sqlite_file import PAGE_BYTES, Identity, SparePages, cut_off, 
 
 _COPY_BACK_BYTES = 8 << 20  # after this much was appended the WAL is copied into the file, in the background
 _WAL_PAGES_MAX = 32_768  # 128 MiB: under steady load the WAL never empties by itself; then one append waits for it
+_RESTART_WAIT_MS = 50  # for our own reads, which take milliseconds; whoever reads for longer holds up no append
 _PRUNE_ROWS = 200  # per transaction, so that pruning never holds up a group for long
 _GIVE_BACK_PAGES = 128  # per transaction, for the same reason
 _GIVE_BACK_STEPS = 128  # per call: 64 MiB
@@ -122,8 +123,15 @@ class Journal:
         failpoints.reach("journal.after_commit")
         if self._wal_is_long:
             self._wal_is_long = False
-            self._writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            self._restart_wal()
         return sum(len(entry.body) for entry in entries)
+
+    def _restart_wal(self) -> None:
+        # Where somebody reads, the WAL grows on, and this is tried again after the next copying back.
+        (usual_ms,) = self._writer.execute("PRAGMA busy_timeout").fetchone()
+        self._writer.execute(f"PRAGMA busy_timeout = {_RESTART_WAIT_MS:d}")
+        self._writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        self._writer.execute(f"PRAGMA busy_timeout = {usual_ms:d}")
 
     def _check_sole_writer(self, first: int) -> None:
         # What another process has journaled, flushed and pruned has left its numbers free; a frame that took one of
@@ -245,7 +253,7 @@ class Journal:
         """Move the WAL's content into the file from the reading thread, where its syncs hold up no acknowledgement."""
         self._uncopied_bytes += size  # of the WAL, which is written in whole pages
         running = self._copying_back is not None and not self._copying_back.done()
-        if self._uncopied_bytes > _COPY_BACK_BYTES and not running:
+        if self._uncopied_bytes > _COPY_BACK_BYTES and not running and not self._wal_is_long:  # the next append copies
             self._uncopied_bytes = 0
             self._copying_back = asyncio.ensure_future(self._in(self._read_thread, self._copy_back))
             self._copying_back.add_done_callback(self._copied_back)

@@ -14,6 +14,7 @@ from hseie.journal_file import Counts, pruned_counts
 from hseie.resources import sql
 
 PAGE_BYTES = 4096
+_BUSY_TIMEOUT_S = 5.0  # while somebody reads the file, which takes milliseconds as a rule
 _FREE_PAGES_KEPT = 16_384  # 64 MiB, for the next rush
 _LOOKS = 15  # what was free at so many looks in a row is not needed
 _INCREMENTAL = 2  # value of auto_vacuum
@@ -47,13 +48,22 @@ class Opened:
 
 
 def open_file(path: Path, shard: int, shards: int) -> Opened:
-    """Open or make the file of a shard. Raises sqlite3.Error, OSError, and JournalError when it is another shard's."""
+    """Open or make the file of a shard.
+
+    Raises sqlite3.Error, OSError, and JournalError when it is another shard's, or somebody reads it all the time.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     writer = _connect(path)
     # After a failed sync the WAL may be whole in memory but not on disk. Its content is written anew before more
-    # is appended behind it, or a power cut could cut off what is acknowledged from here on. (Where another process
-    # has the file open, nothing is done and nothing is needed: that one has not failed.)
-    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    # is appended behind it, or a power cut could cut off what is acknowledged from here on. A reader's transaction
+    # prevents that; with nothing in the WAL there is nothing to prevent.
+    busy, _, _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        writer.close()
+        raise JournalError(
+            f"{path}: another process has been reading this journal for {_BUSY_TIMEOUT_S:g} s; it is opened when that "
+            "one has finished (`fuser` names it)"
+        )
     writer.executescript(f"BEGIN; {sql('journal', 'schema')} COMMIT;")
     meta = dict(writer.execute(sql("journal", "meta_read")))
     if not meta:
@@ -82,8 +92,9 @@ def open_file(path: Path, shard: int, shards: int) -> Opened:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything makes the first page
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
+    if not _can_shrink(connection):  # where it can, this would write a page into the WAL
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything makes the first page
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")

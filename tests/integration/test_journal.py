@@ -1,10 +1,13 @@
 """The journal on a real file: order, durability, damage, pruning, and what survives a process that just ends."""
 
+import contextlib
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -133,6 +136,67 @@ async def test_after_an_error_the_handle_is_not_used_again(tmp_path: Path) -> No
     assert journal.last_seq == first  # nothing of the failed group counts as durable
     with pytest.raises(JournalError, match="failed before"):
         await journal.append([SECOND])
+    await journal.close()
+
+
+@contextlib.contextmanager
+def _reader(path: Path) -> Iterator[sqlite3.Connection]:
+    """Somebody who holds a read transaction open, until `execute("COMMIT")`."""
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM frame").fetchone()
+    yield reader
+    reader.close()
+
+
+async def test_a_journal_is_not_used_again_while_somebody_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in its WAL may not be on the disk after a failed sync, and cannot be written anew meanwhile."""
+    monkeypatch.setattr("hseie.writer.sqlite_file._BUSY_TIMEOUT_S", 0.1)
+    journal = await _journal(tmp_path)
+    first = await journal.append([FIRST])
+    with _reader(tmp_path / "journal.sqlite") as reader:
+        await journal.close()
+        with pytest.raises(JournalError, match="another process has been reading this journal"):
+            await _journal(tmp_path)
+        reader.execute("COMMIT")
+        again = await _journal(tmp_path)
+        assert (tmp_path / "journal.sqlite-wal").stat().st_size == 0
+        assert await again.append([SECOND]) == first + 1
+    await again.close()
+
+
+async def test_a_reader_is_in_nobodys_way_where_nothing_is_in_the_wal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hseie.writer.sqlite_file._BUSY_TIMEOUT_S", 0.1)
+    journal = await _journal(tmp_path)
+    first = await journal.append([FIRST])
+    await journal.close()
+    with _reader(tmp_path / "journal.sqlite"):
+        again = await _journal(tmp_path)
+        assert await again.append([SECOND]) == first + 1
+    await again.close()
+
+
+async def test_an_append_does_not_wait_for_a_reader(tmp_path: Path) -> None:
+    journal = await _journal(tmp_path)
+    await journal.append([FIRST])
+    with _reader(tmp_path / "journal.sqlite") as reader:
+        await journal.append([FIRST])
+        journal._wal_is_long = True
+        began = time.monotonic()
+        await journal.append([SECOND])
+        assert time.monotonic() - began < 3  # it would wait for 5 s
+        assert journal._writer.execute("PRAGMA busy_timeout").fetchone()[0] == 5000  # everything else does
+        reader.execute("COMMIT")
+    size = (tmp_path / "journal.sqlite-wal").stat().st_size
+    journal._wal_is_long = True
+    for _ in range(3):
+        await journal.append([FIRST])
+    assert (tmp_path / "journal.sqlite-wal").stat().st_size <= size + 4 * 4120  # the first one, then it begins anew
+    assert journal._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1] <= 8
     await journal.close()
 
 

@@ -4,8 +4,10 @@ Messages are msgpack arrays that start with their type. A frame carries ready li
 parses nor formats readings, its journal stores the frame as received, and an operator can read it there.
 """
 
+import re
 import zlib
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import msgpack
@@ -26,6 +28,18 @@ JOURNAL_FULL = "journal_full"
 DISK_FULL = "disk_full"
 OVERLOADED = "overloaded"
 DRAINING = "draining"
+
+# Rows without everything but tabs and newlines are this many times the line of their kind: each line has its columns.
+_ALL_BUT_SEPARATORS = bytes(byte for byte in range(256) if byte not in b"\t\n")
+_SEPARATORS = tuple(b"\t" * (len(kind.columns) - 1) + b"\n" for kind in KINDS)
+
+# Lines of which that is known: a device, a time as readings.canonical_time writes it, numbers. PostgreSQL refuses most
+# else line by line; but 24:00, 60 seconds and a seventh digit are to it of the next day, which is not that of the text,
+# and "\." behind a number ends the COPY. No run can go on past its end, so a mismatch is found in linear time.
+_have_form = re.compile(
+    rb"(?:[^\t]+\t\d\d\d\d-\d\d-\d\dT(?!24)\d\d:\d\d:[0-5]\d(?:\.\d{1,6})?\t[-.\d\t]+\n)++"
+).fullmatch
+_find_days = re.compile(rb"\t(\d\d\d\d-\d\d-\d\d)T").findall
 
 
 def shard_of(device: str, shards: int) -> int:
@@ -122,11 +136,25 @@ def _is_sound(part: Part) -> bool:
         and part.count > 0
         and part.rows.isascii()
         and b"\0" not in part.rows
-        and part.rows.endswith(b"\n")
-        and part.rows.count(b"\n") == part.count
-        and part.rows.count(b"\t") == part.count * (len(KINDS[part.kind].columns) - 1)
-        and b"\n\n" not in part.rows
+        and _has_lines(part.rows, _SEPARATORS[part.kind], part.count)
+        and _have_form(part.rows) is not None
+        and _has_days(part.rows, part.count)
     )
+
+
+def _has_lines(rows: bytes, separators: bytes, count: int) -> bool:
+    found = rows.translate(None, _ALL_BUT_SEPARATORS)
+    return len(found) == len(separators) * count and found == separators * count
+
+
+def _has_days(rows: bytes, count: int) -> bool:
+    """Return True, or raise ValueError for a day that the calendar has not."""
+    start = rows.index(b"\t") + 1
+    first = rows[start : start + 10]
+    one_day = rows.count(b"\t" + first + b"T") == count  # as nearly always; only a time can look like that
+    for day in (first,) if one_day else set(_find_days(rows)):
+        date.fromisoformat(day.decode())
+    return True
 
 
 def parse_acks(message: list[Any]) -> tuple[int, list[Ack]]:

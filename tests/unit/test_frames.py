@@ -1,24 +1,32 @@
 """The wire between acceptor and writer: what goes in comes out, what is not ours is refused, shards never move."""
 
+from datetime import UTC
+from typing import Any
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hseie.errors import FrameError
 from hseie.frames import ACKED, FRAME, Ack, Frame, Part, decode, encode, encode_acks, parse_acks, parse_frame, shard_of
-from hseie.readings import KINDS
+from hseie.readings import KINDS, time_text
 
-letters = st.characters(min_codepoint=1, max_codepoint=127, exclude_characters="\n\t")
-cells = st.text(letters, max_size=8).map(str.encode)
+devices = st.text(st.characters(min_codepoint=1, max_codepoint=127, exclude_characters="\n\t"), min_size=1, max_size=8)
+moments = st.datetimes(timezones=st.just(UTC)).map(time_text)
+numbers = st.decimals(-999, 999, places=2).map(str)
+TIME = b"2026-11-20T12:00:05"
 
 
-def _part(kind: int, rows: list[list[bytes]]) -> Part:
+def _line(device: str, time: str, values: list[str], kind: int) -> str:
     columns = len(KINDS[kind].columns)
-    lines = [b"\t".join((row * columns)[:columns]) + b"\n" for row in rows]
-    return Part(kind, len(lines), b"".join(lines))
+    return "\t".join([device, time, *(values * columns)[: columns - 2]]) + "\n"
 
 
-rows = st.lists(st.lists(cells, min_size=1, max_size=5), min_size=1, max_size=5)
+def _part(kind: int, rows: list[tuple[str, str, list[str]]]) -> Part:
+    return Part(kind, len(rows), "".join(_line(*row, kind) for row in rows).encode())
+
+
+rows = st.lists(st.tuples(devices, moments, st.lists(numbers, min_size=1, max_size=3)), min_size=1, max_size=5)
 parts = st.builds(_part, st.integers(0, len(KINDS) - 1), rows)
 frames = st.builds(
     Frame,
@@ -56,30 +64,70 @@ def test_garbage_is_refused_or_is_a_message_with_a_type(body: bytes) -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        (0, 2, b"a\tt\t1\t2\n"),  # fewer lines than it says
-        (0, 1, b"a\tt\t1\t2\nb\tt\t1\t2\n"),
-        (0, 1, b"a\tt\t1\t2"),
-        (0, 1, b"a\tt\t1\n"),  # fewer columns than the kind has
-        (0, 2, b"a\tt\t1\t2\t\t\t\n\n"),
+        (0, 2, b"a\tT\t1\t2\n"),  # fewer lines than it says
+        (0, 1, b"a\tT\t1\t2\nb\tT\t1\t2\n"),
+        (0, 1, b"a\tT\t1\t2"),
+        (0, 1, b"a\tT\t1\n"),  # fewer columns than the kind has
+        (0, 2, b"a\tT\t1\t2\t\t\t\n\n"),
+        (0, 2, b"a\nb\tT\t1\t2\tT\t1\n"),  # as many columns as two lines have, but not in each
+        (0, 2**62, b"a\tT\t1\t2\n"),
+        (0, 1, b"\tT\t1\t2\n"),
+        (0, 1, b"a\tT\t1\tNaN\n"),
+        (0, 1, b"a\tT\t1\t2\\.\n"),  # here PostgreSQL would end the COPY, and drop the lines behind it
         (0, 0, b""),
-        (9, 1, b"a\tt\t1\t2\n"),  # a kind that is not declared
-        (0, 1, "a\tt\t1\t2\n"),
-        (0, 1.0, b"a\tt\t1\t2\n"),
-        (0, True, b"a\tt\t1\t2\n"),
-        (False, 1, b"a\tt\t1\t2\n"),
-        (0, 1, b"\xe4\tt\t1\t2\n"),  # what is no text, or has a NUL, PostgreSQL cannot even refuse row by row
-        (0, 1, b"a\0\tt\t1\t2\n"),
+        (9, 1, b"a\tT\t1\t2\n"),  # a kind that is not declared
+        (0, 1, "a\tT\t1\t2\n"),
+        (0, 1.0, b"a\tT\t1\t2\n"),
+        (0, True, b"a\tT\t1\t2\n"),
+        (False, 1, b"a\tT\t1\t2\n"),
+        (0, 1, b"\xe4\tT\t1\t2\n"),  # what is no text, or has a NUL, PostgreSQL cannot even refuse row by row
+        (0, 1, b"a\0\tT\t1\t2\n"),
         (0, 1),
         None,
     ],
 )
-def test_a_frame_with_an_unsound_part_is_refused(part: object) -> None:
+def test_a_frame_with_an_unsound_part_is_refused(part: Any) -> None:
+    if part and isinstance(part[-1], bytes):
+        part = (*part[:-1], part[-1].replace(b"\tT\t", b"\t%b\t" % TIME))
     with pytest.raises(FrameError):
         parse_frame(decode(encode(FRAME, 1, 1, False, [part])))
 
 
+@pytest.mark.parametrize(
+    "time",
+    [
+        b"",
+        b"t",
+        b"infinity",  # and its like are times to PostgreSQL, of days that no partition has
+        b"-infinity",
+        b"now",
+        b"2026-11-20",
+        b"2026-11-20 12:00:05",
+        b"2026-11-20T12:00:05Z",
+        b"2026-11-20T12:00:05+23:00",
+        b"2026-11-20T12:00:05.",
+        b"2026-11-20T24:00:00",  # of the day after
+        b"2026-11-20T23:59:60",
+        b"2026-11-20T23:59:060",
+        b"2026-11-20T23:59:59.9999999",
+        b"2026-02-29T12:00:05",
+        b"0000-01-01T12:00:05",
+        b"12026-11-20T12:00:05",
+        b"2026-11-20T12:00:05 BC",
+    ],
+)
+def test_a_time_that_is_not_as_we_write_it_is_refused(time: bytes) -> None:
+    """Journaled, it would be met again at every start of the shard."""
+    line = b"a\t%b\t1\t2\n"
+    assert parse_frame([FRAME, 1, 1, False, [(0, 2, line % TIME * 2)]]).parts[0].count == 2
+    for rows in (line % time, line % time + line % TIME, line % TIME + line % time):
+        with pytest.raises(FrameError):
+            parse_frame([FRAME, 1, 1, False, [(0, rows.count(b"\n"), rows)]])
+
+
 def test_a_frame_with_a_kind_twice_is_refused() -> None:
-    part = (0, 1, b"a\tt\t1\t2\n")
+    part = (0, 1, b"a\t%b\t1\t2\n" % TIME)
+    parse_frame(decode(encode(FRAME, 1, 1, False, [part])))
     with pytest.raises(FrameError):
         parse_frame(decode(encode(FRAME, 1, 1, False, [part, part])))
 

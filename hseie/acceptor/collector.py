@@ -44,7 +44,7 @@ class WriterLink:
     """
 
     def __init__(
-        self, shard: int, frames_in_flight_max: int, bytes_max: int, ack_timeout_s: float, *, shards: int = 1
+        self, shard: int, frames_in_flight_max: int, bytes_max: int, ack_timeout_s: float, *, shards: int
     ) -> None:
         self.strangers = 0  # times that the writer of another shard, or of another number of shards, was met
         self._shards = shards
@@ -95,7 +95,6 @@ class WriterLink:
         frame = self._waiting[-1]
         ticket = Ticket(frame, kind, len(frame.rows[kind]), len(rows))
         frame.rows[kind] += rows
-        frame.count += len(rows)
         frame.bytes += size
         self.waiting_bytes += size
         if wait:

@@ -49,14 +49,13 @@ class OpenFrame:
     `committed` becomes per kind number which of its lines PostgreSQL refused; it is made when a request waits for that.
     """
 
-    __slots__ = ("bytes", "committed", "count", "number", "outcome", "rows", "sent_at", "waiting")
+    __slots__ = ("bytes", "committed", "number", "outcome", "rows", "sent_at", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.outcome: asyncio.Future[Receipt | Refusal] = loop.create_future()
         self.committed: asyncio.Future[dict[int, list[int]]] | None = None
         self.waiting = 0  # requests that still do
         self.rows: list[list[str]] = [[] for _ in KINDS]
-        self.count = 0
         self.bytes = 0
         self.number = 0
         self.sent_at = 0.0  # monotonic; before sending: when it was begun

@@ -46,7 +46,7 @@ class Door:
 
     async def open(self) -> "Door":
         self.writer = await Writer(self._run_dir).start()
-        self.link = WriterLink(0, 8, 1 << 20, 30)
+        self.link = WriterLink(0, 8, 1 << 20, 30, shards=1)
         endpoint = ipc_endpoint(self._run_dir, "writer-0")
         self.dealer = Dealer(endpoint, self.link.on_message, message_bytes_max=MESSAGE_BYTES_MAX)
         self.link.send = self.dealer.send

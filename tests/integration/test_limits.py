@@ -51,7 +51,7 @@ def row(number: int) -> str:
 
 def link_of(bytes_max: int = MIB) -> WriterLink:
     """A link whose writer takes everything and answers nothing."""
-    link = WriterLink(0, 8, bytes_max, ack_timeout_s=1.0)
+    link = WriterLink(0, 8, bytes_max, ack_timeout_s=1.0, shards=1)
     link.send = lambda body: True
     link._welcome(boot=1)
     return link

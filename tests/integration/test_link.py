@@ -188,7 +188,7 @@ async def test_who_is_not_ours_ends_what_was_under_way_to_ours(
 
 
 async def test_frames_under_way_to_a_lost_writer_end_as_unknown(run_dir: Path) -> None:
-    link = WriterLink(0, 8, 1 << 20, 30)
+    link = WriterLink(0, 8, 1 << 20, 30, shards=1)
     link.send = lambda body: True
     link._welcome(boot=1)
     ticket = link.add(0, [ROW], False)
@@ -198,7 +198,7 @@ async def test_frames_under_way_to_a_lost_writer_end_as_unknown(run_dir: Path) -
 
 
 async def test_an_acknowledgement_that_takes_too_long_is_given_up(run_dir: Path) -> None:
-    link = WriterLink(0, 8, 1 << 20, ack_timeout_s=1.0)
+    link = WriterLink(0, 8, 1 << 20, ack_timeout_s=1.0, shards=1)
     link.send = lambda body: True
     link._welcome(boot=1)
     ticket = link.add(0, [ROW], False)
@@ -291,7 +291,7 @@ async def test_frames_and_their_refusals_are_counted(writer: Writer, acceptor: A
 
 
 async def test_a_silent_writer_counts_as_away_until_it_is_heard(run_dir: Path) -> None:
-    link = WriterLink(0, 8, 1 << 20, ack_timeout_s=30)
+    link = WriterLink(0, 8, 1 << 20, ack_timeout_s=30, shards=1)
     link.send = lambda body: True
     link._welcome(boot=1)
     link.sweep(time.monotonic() + 2.5, silence_max_s=3.0)
@@ -303,7 +303,7 @@ async def test_a_silent_writer_counts_as_away_until_it_is_heard(run_dir: Path) -
 
 
 async def test_a_place_whose_acknowledgement_was_lost_comes_back(run_dir: Path) -> None:
-    link = WriterLink(0, 1, 1 << 20, ack_timeout_s=1.0)
+    link = WriterLink(0, 1, 1 << 20, ack_timeout_s=1.0, shards=1)
     link.send = lambda body: True
     link._welcome(boot=1)
     link.add(0, [ROW], False)

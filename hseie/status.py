@@ -65,6 +65,10 @@ def find_problems(snapshot: Snapshot) -> list[Problem]:
     node = snapshot["node"]
     if doing := node.get("reloading"):
         found.append(Problem("node", f"reloading: {doing}"))
+    elif missing := node.get("missing"):
+        last = node["last_reload"]
+        text = f"{', '.join(missing)} not started: a reload failed before. The last one: {last['outcome']}"
+        found.append(Problem("node", f"{text}: {last['reason']}"))
     if not found and node["state"] != "ready":
         found.append(Problem("node", node["state"]))
     return found

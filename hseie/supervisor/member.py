@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -187,3 +188,11 @@ class Member:
         self.beat = None
         self.last_beat = None
         return code
+
+
+def in_stop_order(members: Iterable[Member], roles: Sequence[str]) -> list[list[Member]]:
+    """Return who is told to stop together, one group after the other; those of roles not named come first."""
+    present = list(members)
+    groups = [[member for member in present if member.spec.role not in roles]]
+    groups += [[member for member in present if member.spec.role == role] for role in roles]
+    return [group for group in groups if group]

@@ -1,12 +1,14 @@
 """Reload: the same configuration file read again, and the processes of the running node replaced to obey it.
 
 One at a time. A configuration that is wrong, or that changes what a running node cannot change, is refused before
-anything is touched. How the last reload ended stands in the snapshot, for those who ask by SIGHUP.
+anything is touched. So is another number of shards while PostgreSQL is away: the former journals have to be drained
+first, and until that is done nothing is acknowledged. How the last reload ended stands in the snapshot, for those who
+ask by SIGHUP.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +19,7 @@ from hseie.config import Config
 from hseie.config_change import changed_keys, fingerprint, fixed_keys
 from hseie.control import ReloadOutcome
 from hseie.errors import ConfigError, ExitCode, HseieError
+from hseie.supervisor.member import Member
 from hseie.supervisor.rolling import Rolling
 from hseie.supervisor.supervisor import Plan, Reply, Supervisor
 
@@ -47,7 +50,7 @@ class Reloads:
         self._plan = plan
         self._running = False
         self._log = structlog.get_logger("hseie")
-        supervisor.about |= {"reloading": "", "last_reload": None}
+        supervisor.about |= {"reloading": "", "last_reload": None, "missing": []}
         self._show_configuration()
 
     def ask(self, reply: Reply) -> None:
@@ -92,14 +95,23 @@ class Reloads:
             return Answer(
                 "refused", ExitCode.CONFIG, f"{_differences(fixed, changed)}: restart the node to change that"
             )
+        if "writer.shards" in changed and (refusal := _cannot_drain(self._supervisor.members)):
+            return Answer("refused", ExitCode.TEMPORARY, refusal, list(changed))
         try:
             plan = self._plan(config)
             self._adopt(config)
             self._log.info("reloading", changed=list(changed), generation=self._supervisor.generation)
-            replaced = await Rolling(self._supervisor, plan, self._on_step).run()
+            replaced = await self._replace(plan)
         except HseieError as error:
             return Answer("failed", ExitCode.FAILURE, str(error), list(changed))
         return Answer("done", ExitCode.OK, "", list(changed), replaced)
+
+    async def _replace(self, plan: Plan) -> list[str]:
+        rolling = Rolling(self._supervisor, plan, self._on_step)
+        try:
+            return await rolling.run()
+        finally:
+            self._supervisor.about["missing"] = rolling.missing()
 
     def _adopt(self, config: Config) -> None:
         logs.configure(config.log.level, config.log.format, "supervisor")
@@ -121,6 +133,20 @@ class Reloads:
         (self._log.info if answer.outcome == "done" else self._log.error)("reload_ended", **told)
         self._supervisor.about["last_reload"] = {"at": time.time(), **document}
         reply(document)
+
+
+def _cannot_drain(members: Mapping[str, Member]) -> str:
+    """Return why the journals could not be drained, as far as the last heartbeats of the writers tell."""
+    states = {name: member.beat.stats.get("database", "ok") for name, member in members.items() if member.beat}
+    states = {name: state for name, state in states.items() if state != "ok"}
+    if not states:
+        return ""
+    what = "is away" if "away" in states.values() else "does not take readings"
+    said = ", ".join(f"{name}: {state}" for name, state in states.items())
+    return (
+        f"PostgreSQL {what} ({said}); the journals of the former number of shards could not be drained, and nothing "
+        "would be acknowledged meanwhile. Reload when it is back"
+    )
 
 
 def _differences(names: list[str], changed: dict[str, tuple[Any, Any]]) -> str:

@@ -42,9 +42,11 @@ def steps(running: Mapping[str, ProcessSpec], plan: Plan) -> list[Step]:
     """Return how the running processes become those of the plan, in the order of its stages.
 
     One-shot steps are for processes that belong together and of which there shall be another number: all of those end
-    before, and start after them. Roles that the plan does not know are left alone.
+    before, and start after them. Roles that the plan does not know are left alone, but for one-shot steps that a former
+    reload could not end: two of a kind would work on the same.
     """
-    found: list[Step] = []
+    left = tuple(name for name, spec in running.items() if spec.once)
+    found = [Step("stop", left)] if left else []
     once: list[Step] = []
     for stage in plan.stages:
         if all(spec.once for spec in stage):
@@ -91,6 +93,10 @@ class Rolling:
                 started += [name for name in step.names if not self._specs[name].once]
         return started
 
+    def missing(self) -> list[str]:
+        """Return the processes of the plan that nobody starts, after `run` stopped before them."""
+        return [name for name, spec in self._specs.items() if not (spec.once or name in self._supervisor.members)]
+
     async def _take(self, step: Step) -> None:
         members = self._supervisor.members
         if step.verb == "relay":
@@ -107,12 +113,21 @@ class Rolling:
         await self._supervisor.changes.until(
             lambda: all(one.settled for one in started) or any(map(_has_failed, started))
         )
-        for one in started:
-            if not one.settled and _has_failed(one):
-                raise ReloadError(
-                    f"{one.spec.name} does not start with the new configuration ({_how_it_ended(one)}); it is tried "
-                    "again and again. Correct the configuration and reload once more"
-                )
+        failed = [one for one in started if not one.settled and _has_failed(one)]
+        if not failed:
+            return
+        name, reason = failed[0].spec.name, _how_it_ended(failed[0])
+        if failed[0].spec.once:
+            # It would work on what the processes of the next reload own.
+            await self._retire({one.spec.name: one for one in started if not one.done})
+            raise ReloadError(
+                f"{name} does not come to its end with the new configuration ({reason}); it is not tried again. "
+                "Correct what it names and reload once more, or restore the former configuration and reload"
+            )
+        raise ReloadError(
+            f"{name} does not start with the new configuration ({reason}); it is tried again and again. "
+            "Correct the configuration and reload once more"
+        )
 
     async def _relay(self, name: str) -> None:
         members = self._supervisor.members

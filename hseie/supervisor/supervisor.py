@@ -23,7 +23,7 @@ from hseie.errors import ExitCode, HseieError
 from hseie.process import ProcessSpec
 from hseie.supervisor import policy
 from hseie.supervisor.changes import Changes
-from hseie.supervisor.member import Member
+from hseie.supervisor.member import Member, in_stop_order
 from hseie.supervisor.watch import watch
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -207,7 +207,8 @@ class Supervisor:
         text = member.last_exit.text if member.last_exit else ""
         if judgement.verdict is policy.Verdict.DONE:
             member.done = True
-            del self.members[member.spec.name]  # nothing to watch, stop or show any more
+            if self.members.get(member.spec.name) is member:
+                del self.members[member.spec.name]  # nothing to watch, stop or show any more
             self.changes.ring()
             return False
         if judgement.verdict is policy.Verdict.STOP_NODE:
@@ -257,7 +258,7 @@ class Supervisor:
 
     async def _drain(self) -> None:
         deadline = time.monotonic() + self.config.node.drain_timeout_s
-        groups = self._stop_groups()
+        groups = in_stop_order(self.members.values(), self._stop_order)
         for index, group in enumerate(groups):
             for member in group:
                 member.terminate()
@@ -272,12 +273,6 @@ class Supervisor:
         self._hurry = False
         await self._until_gone(late, KILLED_GONE_S)
         self._log.info("node_stopped", exit_code=int(self._ending.exit_code), reason=self._ending.reason)
-
-    def _stop_groups(self) -> list[list[Member]]:
-        members = list(self.members.values())
-        groups = [[member for member in members if member.spec.role not in self._stop_order]]
-        groups += [[member for member in members if member.spec.role == role] for role in self._stop_order]
-        return [group for group in groups if group]
 
     async def until_settled(self, members: Sequence[Member]) -> None:
         """Wait until those that come after may start."""

@@ -91,6 +91,14 @@ async def telling(child: Child, config: Config, events: str) -> None:
     note(events, child.name, "relieved" if child.relieved else "stopped")
 
 
+async def storing(child: Child, config: Config, events: str, flag: str) -> None:
+    """Serves, and says that its database is away as long as the file `flag` is there."""
+    note(events, child.name, "start")
+    child.report = lambda: {"database": "away" if Path(flag).exists() else "ok"}
+    child.ready()
+    await child.stopping.wait()
+
+
 async def once(child: Child, config: Any, events: str, work_s: float = 0.1) -> None:
     """Does a thing and ends."""
     note(events, child.name, "start")
@@ -116,7 +124,7 @@ def make_plan(plan: dict[str, Any]) -> Plan:
 
 def make_spec(name: str, serve: str, args: list[Any]) -> ProcessSpec:
     role = name.split("-")[0]
-    once, beside, jointly = serve == "once", role == "acceptor", role == "writer"
+    once, beside, jointly = role in ("migrate", "reshard"), role == "acceptor", role == "writer"
     return ProcessSpec(name, role, globals()[serve], tuple(args), once=once, beside=beside, jointly=jointly)
 
 

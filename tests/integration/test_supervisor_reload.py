@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
-from hseie.control import ask_reload
+from hseie.config import load
+from hseie.control import ask_reload, prepare_run_dir, run_dir_of
+from hseie.process import ProcessSpec
+from hseie.status import find_problems
+from hseie.supervisor.supervisor import Plan, Supervisor
+from tests.integration.fakes_supervisor import once
 from tests.integration.test_supervisor_processes import FAST, PATIENCE_S, STOP_ORDER, Node, eventually
 
 Stage = list[tuple[Any, ...]]
@@ -119,6 +124,85 @@ def test_another_number_of_processes(node: Reloadable) -> None:
     one: list[Stage] = [[("reshard", "once")], [("writer-0", "steady")], [("acceptor-0", "steady")]]
     assert node.reload(*one)["outcome"] == "done"
     assert [row["name"] for row in node.snapshot()["processes"]] == ["writer-0", "acceptor-0"]
+
+
+@pytest.mark.parametrize("following", ["the former number", "the same again"])
+def test_a_step_that_fails_is_gone_and_the_next_reload_brings_the_writers_back(
+    node: Reloadable, following: str
+) -> None:
+    node.start(*TWO).ready()
+    writers: Stage = [(f"writer-{number}", "steady") for number in range(4)]
+    answer = node.reload([("reshard", "failing", "hard")], writers, TWO[1])
+    assert (answer["outcome"], answer["exit_code"]) == ("failed", 1)
+    assert "reshard does not come to its end with the new configuration (exit 3" in answer["reason"]
+    snapshot = node.snapshot()
+    assert [row["name"] for row in snapshot["processes"]] == ["acceptor-0", "acceptor-1"]
+    assert snapshot["node"]["missing"] == ["writer-0", "writer-1", "writer-2", "writer-3"]
+    (problem,) = find_problems(snapshot)
+    assert "writer-0, writer-1, writer-2, writer-3 not started: a reload failed" in problem.text
+    assert answer["reason"] in problem.text
+    tries = node.events().count("reshard start")
+    time.sleep(1.0)  # five times the longest pause before a restart
+    assert node.events().count("reshard start") == tries
+    if following == "the former number":
+        assert node.reload(*TWO)["outcome"] == "done"
+        assert "reshard done" not in node.events()
+    else:
+        assert node.reload([("reshard", "once")], writers, TWO[1])["outcome"] == "done"
+        assert node.events().count("reshard done") == 1
+    snapshot = node.snapshot()
+    wanted = TWO[0] if following == "the former number" else writers
+    assert [row["name"] for row in snapshot["processes"] if row["role"] == "writer"] == [name for name, *_ in wanted]
+    assert find_problems(snapshot) == []
+    node.kill()
+    assert node.exit_code() == 0
+
+
+def test_an_end_removes_the_one_that_ended_and_not_another_of_its_name(tmp_path: Path) -> None:
+    events = tmp_path / "events"
+    config = load(overrides={"node.data": str(tmp_path / "data")}).config
+    run_dir = run_dir_of(config.data_dir)
+    prepare_run_dir(run_dir)
+
+    async def two_lives() -> None:
+        async def no_plan() -> Plan:
+            return Plan([], ())
+
+        supervisor = Supervisor(config, run_dir, no_plan)
+        former = supervisor.launch(ProcessSpec("reshard", "reshard", once, (str(events),), once=True))
+        latter = supervisor.launch(ProcessSpec("reshard", "reshard", once, (str(events), 3600.0), once=True))
+        try:
+            assert await supervisor.changes.until(lambda: former.done, PATIENCE_S)
+            assert supervisor.members == {"reshard": latter}
+        finally:
+            supervisor.stop()
+            for member in (former, latter):
+                member.kill("the test is over")
+            await supervisor.changes.until(lambda: not (former.running or latter.running), PATIENCE_S)
+
+    asyncio.run(two_lives())
+
+
+def test_another_number_of_shards_is_refused_while_postgresql_is_away(node: Reloadable, tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    two: list[Stage] = [[("writer-0", "storing", str(away)), ("writer-1", "storing", str(tmp_path / "never"))]]
+    three: list[Stage] = [[("reshard", "once")], [*two[0], ("writer-2", "storing", str(away))]]
+    node.start(*two).ready()
+    pids = [row["pid"] for row in node.snapshot()["processes"]]
+    away.touch()
+    eventually(lambda: node.row("writer-0")["stats"]["database"] == "away", "the writer says so")
+    refused = node.reload(*three, **{"writer.shards": 3})
+    assert (refused["outcome"], refused["exit_code"]) == ("refused", 75)
+    assert "PostgreSQL is away (writer-0: away)" in refused["reason"]
+    snapshot = node.snapshot()
+    assert [row["pid"] for row in snapshot["processes"]] == pids
+    assert snapshot["node"]["generation"] == 1
+    # The same number of shards needs no PostgreSQL.
+    assert node.reload(*two, **{"ingest.past_max_days": 100})["outcome"] == "done"
+    away.unlink()
+    eventually(lambda: node.row("writer-0")["stats"].get("database") == "ok", "it is back")
+    assert node.reload(*three, **{"writer.shards": 3})["outcome"] == "done"
+    assert len(node.snapshot()["processes"]) == 3
 
 
 def test_a_configuration_that_is_wrong_or_cannot_change_touches_nothing(node: Reloadable) -> None:

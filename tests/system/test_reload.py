@@ -141,6 +141,8 @@ def test_other_numbers_of_shards_and_acceptors_under_load(stage: Stage, new_data
     try:
         for shards, acceptors in ((3, 3), (1, 1), (2, 2)):
             configure(node, f"[writer]\nshards = {shards}\n[http]\nacceptors = {acceptors}\n")
+            # Writers that have just started are refused: they may not have found PostgreSQL yet.
+            eventually(lambda: databases(node) == {"ok"}, "the writers have PostgreSQL", RELOAD_S)
             reload(node)
             names = list(node.children())
             assert sum(name.startswith("writer-") for name in names) == shards
@@ -179,14 +181,51 @@ def test_a_configuration_that_is_refused_harms_nobody(stage: Stage, new_database
     assert node.command("reload", HSEIE_CONFIG="").returncode == 69
 
 
+def databases(node: Node) -> set[str]:
+    """How the writers find PostgreSQL."""
+    rows = node.processes().values()
+    return {row["stats"].get("database", "unknown") for row in rows if row["role"] == "writer"}
+
+
+def test_another_number_of_shards_is_refused_while_postgresql_is_away(
+    stage: Stage, own_server: EmbeddedPostgres
+) -> None:
+    node = configured(stage, own_server.start(), "[writer]\nshards = 2\n")
+    eventually(lambda: databases(node) == {"ok"}, "the writers have PostgreSQL")
+    ledger = Ledger()
+    own_server.stop()
+    readings = [meter(f"D-{number}") for number in range(40)]
+    for reading in readings[:20]:
+        assert node.post("meter", reading).status == 202
+    eventually(lambda: "away" in databases(node), "a writer has noticed")
+    pids = node.children()
+    configure(node, "[writer]\nshards = 3\n")
+    refused = node.command("reload")
+    assert refused.returncode == 75
+    assert "PostgreSQL is away" in refused.stderr
+    assert node.children() == pids
+    for reading in readings[20:]:  # acknowledged as before
+        assert node.post("meter", reading).status == 202
+    ledger.note("meter", readings)
+    own_server.start()
+    eventually(lambda: databases(node) == {"ok"}, "PostgreSQL is back", RELOAD_S)
+    reload(node)
+    assert sum(name.startswith("writer-") for name in node.children()) == 3
+    prove_nothing_lost(node, ledger, 3)
+
+
 def test_another_number_of_shards_waits_for_postgresql_and_says_so(stage: Stage, own_server: EmbeddedPostgres) -> None:
     node = configured(stage, own_server.start(), "[writer]\nshards = 2\n")
     ledger = Ledger()
-    own_server.stop()
     readings = [meter(f"D-{number}") for number in range(20)]
     for reading in readings:
         assert node.post("meter", reading).status == 202
     ledger.note("meter", readings)
+    eventually(lambda: databases(node) == {"ok"}, "the writers have PostgreSQL")
+    stored = "SELECT count(*) FROM meter_history"
+    eventually(lambda: node.sql(stored) == [(len(readings),)], "everything is stored")
+    # Writers with nothing to store do not notice: for the reload it is as if PostgreSQL went away after its beginning.
+    own_server.stop()
     configure(node, "[writer]\nshards = 3\n")
     late = node.command("reload", "--timeout", "3")
     assert late.returncode == 1

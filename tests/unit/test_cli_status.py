@@ -75,6 +75,17 @@ def test_a_slow_disk_is_a_warning() -> None:
     assert "1500 ms" in warning.text
 
 
+def test_what_a_failed_reload_did_not_start_is_a_problem() -> None:
+    told = snapshot(row("acceptor-0"))
+    told["node"] |= {"missing": ["writer-0", "writer-1"], "last_reload": {"outcome": "failed", "reason": "reshard: x"}}
+    [problem] = find_problems(told)
+    assert problem.process == "node"
+    assert "writer-0, writer-1 not started" in problem.text
+    assert "failed: reshard: x" in problem.text
+    told["node"]["reloading"] = "starting writer-0"
+    assert [problem.text for problem in find_problems(told)] == ["reloading: starting writer-0"]
+
+
 def test_a_node_that_starts_or_drains_is_not_ready() -> None:
     assert problems(state="starting") == [("node", "starting")]
     assert problems(row("writer-0"), state="draining") == [("node", "draining")]

@@ -84,6 +84,15 @@ def test_writers_that_are_all_missing_start_after_the_journals_are_drained() -> 
     assert doing("acceptor-0", "reshard", "writer-0") == ["start reshard", "start writer-0"]
 
 
+def test_a_step_that_a_former_reload_left_ends_before_anything_starts() -> None:
+    assert doing("reshard acceptor-0", "writer-0", "acceptor-0") == [
+        "stop reshard",
+        "start writer-0",
+        "relay acceptor-0",
+    ]
+    assert doing("reshard", "reshard", "writer-0") == ["stop reshard", "start reshard", "start writer-0"]
+
+
 def test_what_the_plan_does_not_know_is_left_alone() -> None:
     assert doing("simulator acceptor-0", "acceptor-0") == ["relay acceptor-0"]
 

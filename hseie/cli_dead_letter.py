@@ -3,7 +3,6 @@
 A module of its own beside `cli`, which imports it when the command is asked for.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +13,10 @@ import orjson
 
 from hseie import clock, database, dead_letters
 from hseie.cli import configuration, json_option, node_options
-from hseie.commands import database_url
+from hseie.commands import with_database
 from hseie.config import Config
-from hseie.database import DATABASE_ERRORS
 from hseie.dead_letters import DeadLetter
-from hseie.errors import DatabaseUnavailableError, ExitCode
+from hseie.errors import ExitCode
 from hseie.readings import KIND_BY_NAME
 from hseie.status import duration
 from hseie.tables import print_table
@@ -151,20 +149,14 @@ def _choose(config: Config, ids: Sequence[int], everything: bool) -> list[int]:
 
 
 def _with_database(config: Config, work: Callable[[Any], Coroutine[Any, Any, T]], steps: int = 1) -> T:
-    """Do `work` with a connection. Raises DatabaseUnavailableError, also for one that is lost on the way."""
+    """Do `work`, which takes so many `steps`, within the time of as many flushes. Raises what `with_database` does."""
     limits = config.postgres
 
     async def bounded(connection: Any) -> T:
         return await database.within(max(steps, 1) * limits.flush_timeout_ms / 1000, connection, work(connection))
 
     settings = {"lock_timeout": str(limits.lock_timeout_ms)}
-    url = database_url(config)
-    try:
-        return asyncio.run(database.with_connection(url, "hseie dead-letter", bounded, settings=settings))
-    except DatabaseUnavailableError:
-        raise
-    except DATABASE_ERRORS as error:
-        raise DatabaseUnavailableError(f"PostgreSQL: {error or 'no answer'}; what was done until then stays") from error
+    return with_database(config, "hseie dead-letter", bounded, settings)
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import click
@@ -16,10 +16,13 @@ from hseie.books import Audit
 from hseie.config import Config, Loaded, keys, masked
 from hseie.control import ask_reload, ask_snapshot, run_dir_of
 from hseie.embedded.server import find_binaries, read_url
-from hseie.errors import ExitCode, NotReachableError
+from hseie.errors import DatabaseUnavailableError, ExitCode, MigrationError, NotReachableError
 from hseie.tables import print_table
 
+T = TypeVar("T")
+
 _FIND_TIMEOUT_S = 3.0
+_UNDEFINED = ("42P01", "42703", "42883")  # table, column, function
 _WORDS = {"refused": "was refused, nothing has changed", "failed": "failed", "unfinished": "has not ended"}
 
 
@@ -36,16 +39,38 @@ def database_url(config: Config) -> str:
     return url
 
 
+def with_database(
+    config: Config,
+    name: str,
+    work: Callable[[Any], Coroutine[Any, Any, T]],
+    settings: Mapping[str, str] | None = None,
+) -> T:
+    """Do `work` of the command `name` with a connection to the node's database; `settings` are those of its session.
+
+    Raises NotReachableError, DatabaseUnavailableError, also for a connection that is lost on the way, and
+    MigrationError where the database lacks a table or a column. No command ends with 1 because of its database.
+    """
+    url = database_url(config)
+    try:
+        return asyncio.run(database.with_connection(url, name, work, settings=settings))
+    except DatabaseUnavailableError:
+        raise
+    except database.DATABASE_ERRORS as error:
+        if getattr(error, "sqlstate", None) in _UNDEFINED:
+            raise MigrationError(f"the tables are not as expected ({error}): run `hseie migrate`") from error
+        raise DatabaseUnavailableError(f"PostgreSQL: {error or 'no answer'}; what was done until then stays") from error
+
+
 def show_audit(config: Config, days: int | None, *, as_json: bool) -> ExitCode:
     """Audit the books and print the outcome; of history the last `days` UTC days, None: all of it.
 
-    Raises DatabaseUnavailableError.
+    Raises what `with_database` does.
     """
 
     async def work(connection: Any) -> Audit:
         return await audit(connection, journals_of(config), first_day(days, clock.utc_now()))
 
-    outcome = asyncio.run(database.with_connection(database_url(config), "hseie audit", work))
+    outcome = with_database(config, "hseie audit", work)
     if as_json:
         click.echo(orjson.dumps(outcome.as_dict(), option=orjson.OPT_INDENT_2))
     else:
@@ -74,9 +99,9 @@ def _print_audit(outcome: Audit) -> None:
 
 
 def run_migrate(config: Config, *, check_only: bool) -> ExitCode:
-    """Apply or only name the pending migrations. Raises MigrationError, DatabaseUnavailableError."""
+    """Apply or only name the pending migrations. Raises MigrationError, and what `with_database` does."""
     work = migrations.check if check_only else migrations.migrate
-    found = asyncio.run(database.with_connection(database_url(config), "hseie migrate", work))
+    found = with_database(config, "hseie migrate", work)
     for migration in found:
         click.echo(f"{'pending' if check_only else 'applied'}: {migration.name}")
     if not found:

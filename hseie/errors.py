@@ -9,7 +9,7 @@ class ExitCode(enum.IntEnum):
     OK = 0
     FAILURE = 1  # a bug or a refusal of the surroundings: worth a restart
     USAGE = 64  # the command line is wrong
-    UNAVAILABLE = 69  # given up: a child does not stay up
+    UNAVAILABLE = 69  # given up: a child does not stay up; or what a command needs does not answer
     STORAGE = 74  # the journal could not be written or synced: restart on a fresh handle
     TEMPORARY = 75  # the place is taken: another node, or a port in use
     FENCED = 77  # another writer owns this journal: never restart by itself
@@ -34,6 +34,8 @@ class EmbeddedPostgresError(HseieError):
 
 class DatabaseUnavailableError(HseieError):
     """PostgreSQL does not answer at the moment. Try again later; after a commit, ask the checkpoint."""
+
+    exit_code = ExitCode.UNAVAILABLE
 
 
 class MigrationError(HseieError):

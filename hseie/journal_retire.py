@@ -1,6 +1,5 @@
 """`hseie journal retire`: gives up journals whose files are gone, and takes that back."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -8,8 +7,8 @@ from uuid import UUID
 import click
 import orjson
 
-from hseie import database, lost_journals
-from hseie.commands import database_url
+from hseie import lost_journals
+from hseie.commands import with_database
 from hseie.config import Config
 from hseie.errors import ExitCode, LostJournalError
 from hseie.lost_journals import LostJournal
@@ -20,12 +19,10 @@ _NAME = "hseie journal retire"
 def retire_journals(config: Config, ids: Sequence[UUID], *, yes: bool, as_json: bool) -> ExitCode:
     """Retire the named journals that are not in this node's folder, or all of them, after asking.
 
-    Raises LostJournalError for an id that is none of them.
+    Raises LostJournalError for an id that is none of them, and what `with_database` does.
     """
-    url, folder = database_url(config), config.data_dir / "journal"
-    lost = asyncio.run(
-        database.with_connection(url, _NAME, lambda connection: lost_journals.find_lost(connection, folder))
-    )
+    folder = config.data_dir / "journal"
+    lost = with_database(config, _NAME, lambda connection: lost_journals.find_lost(connection, folder))
     chosen = _choose(lost, ids, folder)
     if chosen and not yes:
         for journal in chosen:
@@ -37,9 +34,7 @@ def retire_journals(config: Config, ids: Sequence[UUID], *, yes: bool, as_json: 
             err=True,
         )
     wanted = [journal.journal_id for journal in chosen]
-    retired = asyncio.run(
-        database.with_connection(url, _NAME, lambda connection: lost_journals.retire(connection, wanted, "lost"))
-    )
+    retired = with_database(config, _NAME, lambda connection: lost_journals.retire(connection, wanted, "lost"))
     if as_json:
         click.echo(orjson.dumps({"retired": [str(journal_id) for journal_id in retired]}))
         return ExitCode.OK
@@ -64,11 +59,7 @@ def _choose(lost: Sequence[LostJournal], ids: Sequence[UUID], folder: Path) -> l
 
 def take_back(config: Config, journal_id: UUID, *, as_json: bool) -> ExitCode:
     """Let a journal that was given up for lost be used again. Raises LostJournalError where it was not."""
-    done = asyncio.run(
-        database.with_connection(
-            database_url(config), _NAME, lambda connection: lost_journals.unretire(connection, journal_id)
-        )
-    )
+    done = with_database(config, _NAME, lambda connection: lost_journals.unretire(connection, journal_id))
     if not done:
         raise LostJournalError(f"journal {journal_id} was not given up for lost in this database")
     if as_json:

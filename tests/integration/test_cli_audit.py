@@ -10,9 +10,10 @@ from uuid import UUID
 
 import pytest
 
-from hseie import cli, database
+from hseie import cli, commands, database
 from hseie.audit import audit, read_journals
 from hseie.books import Audit
+from hseie.errors import DatabaseUnavailableError
 
 JOURNAL = UUID(int=7)
 
@@ -134,3 +135,50 @@ async def test_the_command(
     assert [day["rows"] for day in document["days"]] == [1, 3]
     assert await asyncio.to_thread(cli.main, [*arguments, "--json", "--days", "1"]) == 1
     assert json.loads(capsys.readouterr().out)["days"] == []
+
+
+COMMANDS = (["audit"], ["migrate"], ["journal", "retire"], ["journal", "retire", "--undo", str(JOURNAL)])
+LETTERS = (["dead-letter", "list"], ["dead-letter", "drop", "--yes", "1"], ["dead-letter", "retry", "1"])
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *LETTERS], ids=" ".join)
+def test_no_database_is_not_an_outcome(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Exit code 1 of an audit means that the books do not balance."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    assert cli.main([*command, "--data", str(tmp_path)]) == 69
+    assert capsys.readouterr().err.startswith("hseie: no connection to PostgreSQL")
+
+
+@pytest.mark.parametrize(
+    ("command", "damage"),
+    [
+        (["audit"], "DROP TABLE day_book"),
+        (["audit"], "ALTER TABLE shard_book DROP COLUMN stored_undated"),
+        (["journal", "retire"], "ALTER TABLE shard_checkpoint DROP COLUMN retired_at"),
+        (["dead-letter", "list"], "DROP TABLE dead_letter"),
+    ],
+)
+async def test_tables_of_an_older_version_are_told_apart_from_books_that_differ(
+    database_url: str,
+    command: list[str],
+    damage: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    await execute(database_url, damage)
+    assert await asyncio.to_thread(cli.main, [*command, "--data", str(tmp_path)]) == 78
+    assert "run `hseie migrate`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sql", ["SELECT pg_terminate_backend(pg_backend_pid())", "SELECT 1 / 0"])
+def test_what_the_database_says_on_the_way_is_passed_on(
+    database_url: str, sql: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    config = cli.configuration(None, str(tmp_path))
+    with pytest.raises(DatabaseUnavailableError, match=r"PostgreSQL: .*what was done until then stays"):
+        commands.with_database(config, "tests", lambda connection: connection.execute(sql))

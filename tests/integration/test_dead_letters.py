@@ -230,3 +230,31 @@ async def test_finding_them(shard: Shard, connection: Any) -> None:
     assert [letter.id for letter in await dead_letters.find(connection, None, "22003", None)] == []
     [letter] = await dead_letters.find(connection, "vehicle", "23514", None)
     assert (letter.device, letter.timestamp) == ("V", f"{DAY}T12:00:01Z")
+
+
+async def test_no_journal_is_begun_while_dead_letters_move(shard: Shard, connection: Any) -> None:
+    """A journal that has no row yet could otherwise be claimed, and flushed, in the midst of it."""
+    await query(shard.url, RULE)
+    async with shard.running():
+        first, second = await park(shard, meter("A", 5, 13), meter("A", 6, 13))
+    await query(shard.url, RULE_AWAY)
+    await connection.execute("SET lock_timeout = 0")
+    pid = connection.get_server_pid()
+    other = await database.connect(shard.url, "tests", 5)
+    try:
+        for work, outcome in (
+            (dead_letters.retry(connection, first), ""),
+            (dead_letters.drop(connection, [second]), 1),
+        ):
+            async with other.transaction():
+                await other.execute(database.statement("checkpoint_claim_lock"))
+                task = asyncio.ensure_future(work)
+                waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = $1"
+                async with asyncio.timeout(60):
+                    while not await other.fetch(waiting, pid):
+                        assert not task.done()
+                        await asyncio.sleep(0.02)
+            assert await asyncio.wait_for(task, 60) == outcome
+    finally:
+        await database.close(other)
+    await expect_balance(connection, dead=0, stored=1)

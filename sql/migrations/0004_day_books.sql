@@ -1,6 +1,7 @@
 -- The books by day, so that a difference has a place: of each journal, kind and UTC day of the readings' timestamps, how
 -- many rows were stored, counted in the transaction that stores. Rows without a journal hold what history had before.
--- No flush may end between the countings below. They read all of history once, which may take its time.
+-- No flush may end between the countings below. They read all of history once, which may take its time: as tables of
+-- their own, because several processes may share that only outside of INSERT. A partition is a UTC day, that of each row.
 LOCK TABLE shard_checkpoint, shard_book IN ACCESS EXCLUSIVE MODE;
 
 CREATE TABLE day_book (
@@ -11,11 +12,16 @@ CREATE TABLE day_book (
     UNIQUE (journal_id, kind, day)
 ) WITH (fillfactor = 50);
 
-INSERT INTO day_book (kind, day, stored)
-SELECT 'meter', ("timestamp" AT TIME ZONE 'UTC')::date, count(*) FROM meter_history GROUP BY 2;
+CREATE TEMP TABLE meter_days ON COMMIT DROP AS
+SELECT min("timestamp") AS moment, count(*) AS stored FROM meter_history GROUP BY tableoid;
+
+CREATE TEMP TABLE vehicle_days ON COMMIT DROP AS
+SELECT min("timestamp") AS moment, count(*) AS stored FROM vehicle_history GROUP BY tableoid;
 
 INSERT INTO day_book (kind, day, stored)
-SELECT 'vehicle', ("timestamp" AT TIME ZONE 'UTC')::date, count(*) FROM vehicle_history GROUP BY 2;
+SELECT 'meter', (moment AT TIME ZONE 'UTC')::date, stored FROM meter_days
+UNION ALL
+SELECT 'vehicle', (moment AT TIME ZONE 'UTC')::date, stored FROM vehicle_days;
 
 -- How much of `stored` was stored before its days were counted.
 ALTER TABLE shard_book ADD COLUMN stored_undated bigint NOT NULL DEFAULT 0;

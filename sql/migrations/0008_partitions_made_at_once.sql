@@ -21,7 +21,10 @@ BEGIN
     ) THEN
         RETURN false;
     END IF;
-    IF EXISTS (SELECT FROM pg_class WHERE relname = child AND relnamespace = current_schema()::regnamespace) THEN
+    IF EXISTS (
+        SELECT FROM pg_class
+        WHERE relname = child AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+    ) THEN
         RAISE 'table % exists but is not a partition of %: attach or drop it', child, parent;
     END IF;
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)', child, parent);

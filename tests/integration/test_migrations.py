@@ -44,6 +44,20 @@ async def test_applied_once(empty_url: str) -> None:
     assert await on(empty_url, migrations.check) == []
 
 
+async def test_a_schema_whose_name_needs_quotes(empty_url: str) -> None:
+    async def work(connection: Any) -> None:
+        await connection.execute('CREATE SCHEMA "Mine, and old"')
+        await connection.execute("""SET search_path = '"Mine, and old"'""")
+        await migrations.migrate(connection)
+        make = "SELECT hseie_make_partition('meter', '2026-11-20')"
+        assert [await connection.fetchval(make), await connection.fetchval(make)] == [True, False]
+        await connection.execute("ALTER TABLE meter_history DETACH PARTITION meter_history_2026_11_20")
+        with pytest.raises(database.PostgresError, match="exists but is not a partition"):
+            await connection.fetchval(make)
+
+    await on(empty_url, work)
+
+
 async def test_an_upgrade_misses_no_journal_that_was_drained_long_ago(empty_url: str, tmp_path: Path) -> None:
     everything = migrations.read_migrations()
     [number] = [migration.number for migration in everything if "retired_journals" in migration.name]

@@ -47,7 +47,7 @@ async def test_applied_once(empty_url: str) -> None:
 async def test_a_schema_whose_name_needs_quotes(empty_url: str) -> None:
     async def work(connection: Any) -> None:
         await connection.execute('CREATE SCHEMA "Mine, and old"')
-        await connection.execute("""SET search_path = '"Mine, and old"'""")
+        await connection.execute('SET search_path = "Mine, and old"')
         await migrations.migrate(connection)
         make = "SELECT hseie_make_partition('meter', '2026-11-20')"
         assert [await connection.fetchval(make), await connection.fetchval(make)] == [True, False]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from hseie.database import statement
+from hseie.errors import JournalError
 from hseie.journal_file import journal_files, read_id
 
 _NAMED_MAX = 3
@@ -41,8 +42,10 @@ def ids_in(folder: Path) -> set[UUID]:
     for path in journal_files(folder):
         try:
             journal_id = read_id(path)
-        except FileNotFoundError:  # removed meanwhile
-            continue
+        except (FileNotFoundError, JournalError):
+            if path.exists():
+                raise
+            continue  # a neighbour has removed it meanwhile
         if journal_id is not None:
             found.add(journal_id)
     return found

@@ -103,6 +103,11 @@ ACCEPTOR = (
         MS,
     ),
     gauge("hseie_acceptor_writers_away", "writers_away", "Shards whose writer does not answer: 503."),
+    counter(
+        "hseie_acceptor_strangers_total",
+        "strangers",
+        "Times that a writer of another shard, or of another number of shards, was met and turned away.",
+    ),
     counter("hseie_acceptor_messages_refused_total", "messages_refused", "Messages to it that were not ours."),
     counter(
         "hseie_acceptor_messages_unsent_total",

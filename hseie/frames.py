@@ -37,7 +37,7 @@ _SEPARATORS = tuple(b"\t" * (len(kind.columns) - 1) + b"\n" for kind in KINDS)
 # else line by line; but 24:00, 60 seconds and a seventh digit are to it of the next day, which is not that of the text,
 # and "\." behind a number ends the COPY. No run can go on past its end, so a mismatch is found in linear time.
 _have_form = re.compile(
-    rb"(?:[^\t]+\t\d\d\d\d-\d\d-\d\dT(?!24)\d\d:\d\d:[0-5]\d(?:\.\d{1,6})?\t[-.0-9\t]+\n)++"
+    rb"(?:[^\t]+\t\d\d\d\d-\d\d-\d\dT(?!24)\d\d:\d\d:[0-5]\d(?:\t|\.\d{1,6}\t)[-.0-9\t]+\n)++"
 ).fullmatch
 _find_days = re.compile(rb"\t(\d\d\d\d-\d\d-\d\d)T").findall
 

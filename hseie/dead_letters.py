@@ -19,6 +19,10 @@ _ATTEMPTS = 5  # at a lock that somebody holds; each waits for the session's loc
 _PAUSE_S = 0.2
 
 
+class _SwallowedError(Exception):
+    """PostgreSQL took a row and did not store it."""
+
+
 @dataclass(frozen=True)
 class DeadLetter:
     """One refused reading: `original` is its line of COPY text, `reading_id` its id in history to be."""
@@ -80,6 +84,8 @@ async def retry(connection: Any, dead_letter_id: int) -> str:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return await _store(connection, letter, KIND_BY_NAME[letter.kind])
+        except _SwallowedError as error:
+            return str(error)
         except database.PostgresError as error:
             failure = classify(error)
             if failure is Failure.UNAVAILABLE:
@@ -105,7 +111,7 @@ async def _store(connection: Any, letter: DeadLetter, kind: Kind) -> str:
         row = f"{letter.reading_id}\t{letter.original}\n".encode()
         stored = await database.copy_rows(connection, f"{kind.name}_history", ("id", *kind.columns), [row])
         if stored != 1:
-            raise AssertionError(f"PostgreSQL stored {stored} rows of 1; the retry is rolled back")
+            raise _SwallowedError("PostgreSQL stored nothing, without an error; does a trigger or a rule drop rows?")
         await connection.execute(statement("dead_letter_current", kind), device, letter.reading_id)
         await connection.execute(statement("dead_letter_books"), UUID(letter.journal_id), kind.name, day)
     return ""

@@ -258,3 +258,16 @@ async def test_no_journal_is_begun_while_dead_letters_move(shard: Shard, connect
     finally:
         await database.close(other)
     await expect_balance(connection, dead=0, stored=1)
+
+
+async def test_a_retry_that_a_trigger_swallows_stays_and_says_so(shard: Shard, connection: Any) -> None:
+    await query(shard.url, RULE)
+    async with shard.running():
+        [dead] = await park(shard, meter("A", 5, 13.0))
+    await query(shard.url, RULE_AWAY)
+    await query(shard.url, "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    await query(
+        shard.url, "CREATE TRIGGER swallow BEFORE INSERT ON meter_history FOR EACH ROW EXECUTE FUNCTION swallow()"
+    )
+    assert "does a trigger or a rule drop rows" in await dead_letters.retry(connection, dead)
+    await expect_balance(connection, dead=1, stored=0)

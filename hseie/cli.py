@@ -198,8 +198,8 @@ def reload(file: Path | None, data: str | None, as_json: bool, timeout_s: float)
 def audit(file: Path | None, data: str | None, as_json: bool, days: int | None) -> int:
     """Prove the books: journals, checkpoints, books, history by day, dead letters and current states agree.
 
-    Works while the node runs, and without it. Exit code 0 when the books balance, 1 when not, 69 when PostgreSQL does not
-    answer, 78 when its tables are not as expected.
+    Works while the node runs, and without it. Exit code 0 when the books balance, 1 when not, 69 when PostgreSQL does
+    not answer, 78 when its tables are not as expected.
     """
     from hseie.commands import show_audit
 

@@ -25,7 +25,8 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
 
-# The fault suite alone; MINUTES=20 lengthens its long runs, HSEIE_TEST_SEED repeats one.
+# The fault suite, which `make test` leaves out for its ten minutes and CI runs besides; MINUTES=20 lengthens its long runs,
+# HSEIE_TEST_SEED repeats one.
 faults: setup
 	HSEIE_FAULT_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults $(ARGS)
 

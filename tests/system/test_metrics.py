@@ -18,7 +18,10 @@ from tests.system.node import Node, eventually
 
 # Members of reports that the page leaves out: who it is, the labels of the others, and sums of what it shows.
 NOT_SHOWN = {
-    "node": {"pid", "data", "url", "postgres_url", "version", "postgres"},
+    "node": {
+        *("pid", "data", "url", "postgres_url", "version", "postgres"),
+        *("config", "generation", "reloading", "last_reload", "missing", "messages_refused"),
+    },
     "process": {"name", "role", "pid", "generation", "config"},
     "acceptor": {"number"},
     "writer": {"shard", "dead_lettered", "sync_ms"},  # the sum over kinds; the latest one of a histogram

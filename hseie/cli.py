@@ -15,7 +15,8 @@ from uuid import UUID
 import click
 
 from hseie import __version__
-from hseie.config import Config, Loaded, load
+from hseie.config import Config
+from hseie.config_load import Loaded, load
 from hseie.errors import ExitCode, HseieError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -13,7 +13,8 @@ import orjson
 from hseie import clock, database, migrations
 from hseie.audit import audit, first_day, journals_of
 from hseie.books import Audit
-from hseie.config import Config, Loaded, keys, masked
+from hseie.config import Config, keys, masked
+from hseie.config_load import Loaded
 from hseie.control import ask_reload, ask_snapshot, run_dir_of
 from hseie.embedded.server import find_binaries, read_url
 from hseie.errors import DatabaseUnavailableError, ExitCode, MigrationError, NotReachableError

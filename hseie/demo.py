@@ -15,7 +15,8 @@ import click
 import msgspec
 from rich.console import Console
 
-from hseie.config import Config, Loaded
+from hseie.config import Config
+from hseie.config_load import Loaded
 from hseie.control import Snapshot
 from hseie.errors import ExitCode, PortTakenError
 from hseie.node import Look, address, ready_line, run_node

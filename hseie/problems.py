@@ -56,6 +56,9 @@ PROBLEMS = _problems(
     ("all_rejected", 400, "Every reading was refused."),
     ("bad_parameter", 400, "A parameter of the query is wrong."),
     ("bad_encoding", 400, "The body cannot be unpacked: its compression or its framing is damaged."),
+    ("unauthorized", 401, "A valid API key is needed."),
+    ("forbidden", 403, "This key or certificate may not do that."),
+    ("device_not_allowed", 403, "This key or certificate may not speak for this device."),
     ("not_found", 404, "There is nothing here."),
     ("unknown_device", 404, "No reading of this device was ever stored."),
     ("unknown_job", 404, "This job was never handed out."),
@@ -64,6 +67,13 @@ PROBLEMS = _problems(
     ("too_large", 413, "The body is larger than the limit."),
     ("batch_too_large", 413, "The batch holds more readings than the limit."),
     ("unsupported_media_type", 415, "The body's type or encoding is not taken."),
+    ("rate_limited", 429, "This key sends more than it may.", 1.0),
+    (
+        "device_quota",
+        429,
+        "This key reports for as many devices as it may.",
+        ESTIMATE_MAX_S,
+    ),  # until somebody raises it
     ("internal", 500, "An error of HSEIE's own; it was logged."),
     ("overloaded", 503, "Too many requests are in flight.", 0.5),
     ("writer_unavailable", 503, "The writer of this shard does not answer.", 0.5),  # a restart takes about a second

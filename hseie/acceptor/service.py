@@ -11,8 +11,8 @@ from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.routes import IngestRoutes, make_app
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config import Config
+from hseie.http_server import Server, start_server
 from hseie.process import Child
-from hseie.web import Server, start_server
 
 _SWEEP_S = 0.2
 _SILENCE_MAX_S = 3.0  # without a sign of life a writer counts as away

@@ -26,6 +26,7 @@ from hseie.analytics.reader import Reader, TooManyQueriesError
 from hseie.analytics.receipts import ReceiptRoutes
 from hseie.config import Config
 from hseie.errors import DatabaseUnavailableError, NotReachableError
+from hseie.http_server import Server, start_server
 from hseie.process import Child
 from hseie.readings import KINDS
 
@@ -54,7 +55,7 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
     app, fleet = build(Parts(config, reader, probe, NodeView(child.node_status), clock.utc_now, postgres_url))
-    server = await http.start_server(
+    server = await start_server(
         app,
         config.http.host,
         config.analytics_port,
@@ -74,7 +75,7 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     await probe.close(1.0)
 
 
-def _report(server: http.Server, reader: Reader) -> dict[str, Any]:
+def _report(server: Server, reader: Reader) -> dict[str, Any]:
     """What a heartbeat tells of analytics."""
     return {
         "connections": server.connections,

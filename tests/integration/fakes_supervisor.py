@@ -16,7 +16,8 @@ from typing import Any
 import uvloop
 
 from hseie import control, logs
-from hseie.config import Config, load
+from hseie.config import Config
+from hseie.config_load import load
 from hseie.errors import ConfigError, FencedError, HseieError
 from hseie.process import Child, ProcessSpec
 from hseie.supervisor.lock import InstanceLock

@@ -19,9 +19,9 @@ from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.routes import IngestRoutes, make_app
 from hseie.acceptor.tickets import Refusal
 from hseie.bus import Dealer, ipc_endpoint
-from hseie.config import load
+from hseie.config_load import load
 from hseie.frames import decode, parse_frame
-from hseie.openapi import ROUTES
+from hseie.route_table import ROUTES
 from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
 
 TIME = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -15,7 +15,8 @@ from hseie.analytics.reader import Reader
 from hseie.analytics.service import Parts, build
 from hseie.config import Config, Supervisor
 from hseie.database import connect
-from hseie.openapi import ROUTES, document
+from hseie.openapi import document
+from hseie.route_table import ROUTES
 
 NOW = datetime(2026, 2, 9, 12, 0, 0, 1000, tzinfo=UTC)
 CONFIG = Config(supervisor=Supervisor(heartbeat_ms=50))

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from hseie import failpoints
 from hseie.acceptor.collector import WriterLink
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
-from hseie.config import load
+from hseie.config_load import load
 from hseie.frames import REFUSED, Ack, Frame, Part, encode, encode_acks
 from hseie.writer.batch import split_lines
 from hseie.writer.committer import Committer

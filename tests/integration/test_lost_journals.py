@@ -16,7 +16,8 @@ import pytest
 import structlog
 
 from hseie import cli, database, lost_journals
-from hseie.config import Config, load
+from hseie.config import Config
+from hseie.config_load import load
 from hseie.errors import FencedError, JournalError, LostJournalError
 from hseie.writer import reshard, service
 from hseie.writer.checkpoint import Checkpoint

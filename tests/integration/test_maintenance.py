@@ -11,7 +11,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from hseie import database
-from hseie.config import Config, load
+from hseie.config import Config
+from hseie.config_load import load
 from hseie.maintenance import migrate
 from hseie.maintenance.partitions import make_partitions, open_connection
 from hseie.maintenance.service import RETRY_S, Maintenance, serve

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from hseie import database, failpoints
-from hseie.config import load
+from hseie.config_load import load
 from hseie.errors import FencedError, JournalError
 from hseie.writer.batch import Batch, split_lines
 from hseie.writer.flush import Ownership, flush, prepare

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hseie.config import load
+from hseie.config_load import load
 from hseie.control import ask_reload, prepare_run_dir, run_dir_of
 from hseie.process import ProcessSpec
 from hseie.status import find_problems

@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from hseie import database
-from hseie.config import Config, load
+from hseie.config import Config
+from hseie.config_load import load
 from hseie.errors import FencedError
 from hseie.frames import Frame, Part
 from hseie.readings import KINDS

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from hseie.config import load
+from hseie.config_load import load
 from hseie.errors import JournalError
 from hseie.frames import Frame, Part, shard_of
 from hseie.writer import reshard, service

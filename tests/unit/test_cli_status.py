@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hseie.commands import without_password
-from hseie.config import load
+from hseie.config_load import load
 from hseie.demo import Totals, line, rates, totals
 from hseie.node import address
 from hseie.status import duration, figures, find_problems, find_warnings, last_reload

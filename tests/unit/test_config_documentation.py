@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hseie.config import Config, keys, load, masked
+from hseie.config import Config, keys, masked
+from hseie.config_load import load
 from hseie.errors import ConfigError, ExitCode
 
 FOLDER = Path(__file__).parents[2] / "config"

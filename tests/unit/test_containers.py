@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
-from hseie.config import Config, load
+from hseie.config import Config
+from hseie.config_load import load
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path(__file__).parent / "data" / "compose-spec.json"

@@ -8,9 +8,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import hseie.analytics
 from hseie.config import Config, Http
-from hseie.openapi import ROUTES, document
+from hseie.openapi import document
 from hseie.problems import PROBLEMS
 from hseie.readings import KINDS
+from hseie.route_table import ROUTES
 
 STATIC = Path(hseie.analytics.__file__).parent / "static"
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from hseie.config import Config, load
+from hseie.config import Config
 from hseie.config_change import changed_keys, fingerprint, fixed_keys
+from hseie.config_load import load
 from hseie.process import ProcessSpec
 from hseie.supervisor.rolling import Step, steps
 from hseie.supervisor.supervisor import Plan

@@ -22,12 +22,12 @@ FUNCTION_LINES_MAX = 70
 # From the ground up. A module imports from its own floor and from below; a name ending in a dot stands for a package.
 FLOORS = (
     # Pure: no sockets, no loop, no processes.
-    "__init__ answers clock config config_change config_sources durable errors failpoints frames histogram logs "
-    "metric_types metrics metrics_document metrics_writer openapi openapi_schemas problems readings resources "
-    "retry_after tables",
+    "__init__ access answers clock config config_change config_load config_sources durable errors failpoints frames "
+    "histogram logs metric_types metrics metrics_document metrics_writer openapi openapi_schemas problems readings "
+    "resources retry_after route_table tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
     "bus control database journal_file books balance migrations audit dead_letters lost_journals ports connections web "
-    "process embedded.",
+    "http_server process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
@@ -45,7 +45,7 @@ IMPORTERS = {
     "subprocess": r"hseie\.embedded\.\w+",
     "multiprocessing": r"hseie\.(process|supervisor\.member)",
     "prometheus_client": r"hseie\.analytics\.exposition",
-    "aiohttp": r"hseie\.(web|connections|acceptor\.\w+|analytics\.\w+)",
+    "aiohttp": r"hseie\.(web|http_server|connections|acceptor\.\w+|analytics\.\w+)",
     "rich": r"hseie\.(tables|demo)|simulator\.\w+",
     "simulator": r"hseie\.(cli|demo)|simulator\.\w+",
     "hseie": r"hseie(\..+)?",

@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 from hseie import topology
-from hseie.config import Config, load
+from hseie.config import Config
+from hseie.config_load import load
 from hseie.ports import Listeners
 from hseie.supervisor.supervisor import Plan
 

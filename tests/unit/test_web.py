@@ -14,8 +14,9 @@ from aiohttp import web
 from hseie import connections, problems
 from hseie import web as hseie_web
 from hseie.errors import ConfigError, PortTakenError
+from hseie.http_server import Server, start_server
 from hseie.ports import Listeners, bind, ensure_port_free
-from hseie.web import Server, new_app, problem, start_server
+from hseie.web import new_app, problem
 
 HOST = "127.0.0.1"
 

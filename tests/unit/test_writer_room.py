@@ -3,7 +3,8 @@
 import pytest
 
 from hseie.bus import MESSAGES_IN_QUEUE_MAX
-from hseie.config import FRAMES_IN_FLIGHT_LIMIT, Config, load
+from hseie.config import FRAMES_IN_FLIGHT_LIMIT, Config
+from hseie.config_load import load
 from hseie.errors import ConfigError
 from hseie.writer.disk import SyncTimes
 from hseie.writer.room import Limits, Room, is_disk_full, is_journal_full

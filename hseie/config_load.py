@@ -1,0 +1,106 @@
+"""Reading the configuration: one TOML file, the environment above it, the command line above that."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from hseie.config import Config
+from hseie.config_sources import Value, values
+from hseie.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration and, per dotted key, where its value came from."""
+
+    config: Config
+    origins: dict[str, str]
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Read the configuration; later sources win: defaults, `file`, `environ`, `overrides` (dotted key to value).
+
+    Raises ConfigError that names the key, what is wrong with it and, for an unknown key, the nearest known one.
+    """
+    types = _key_types()
+    sections: dict[str, dict[str, Any]] = {}
+    origins = dict.fromkeys(types, "default")
+    for item in values(file, environ or {}, overrides or {}, Config.__struct_fields__):
+        if item.key not in types:
+            raise ConfigError(_unknown(item, types))
+        section, name = item.key.split(".", 1)
+        try:
+            converted = msgspec.convert(item.value, types[item.key], strict=isinstance(item.value, str) is False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{item.key} ({item.origin}): {str(error)[:1].lower()}{str(error)[1:]}") from None
+        sections.setdefault(section, {})[name] = converted
+        origins[item.key] = item.origin
+    config = msgspec.convert(sections, Config)
+    _check_relations(config)
+    return Loaded(config, origins)
+
+
+def _key_types() -> dict[str, Any]:
+    return {
+        f"{section.name}.{field.name}": field.type
+        for section in msgspec.structs.fields(Config)
+        for field in msgspec.structs.fields(section.type)
+    }
+
+
+def _unknown(item: Value, types: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(item.key, types, n=1, cutoff=0.6)
+    advice = f"did you mean {close[0]}?" if close else "`hseie config show` lists all keys"
+    return f"unknown key {item.key} ({item.origin}); {advice}"
+
+
+def _check_relations(config: Config) -> None:
+    """Refuse values that are each possible but not together."""
+    relations = (
+        (
+            config.supervisor.heartbeat_timeout_ms >= 4 * config.supervisor.heartbeat_ms,
+            "supervisor.heartbeat_timeout_ms must be at least four times supervisor.heartbeat_ms, "
+            "or one late heartbeat kills a healthy process",
+        ),
+        (
+            config.supervisor.restart_delay_max_ms >= config.supervisor.restart_delay_ms,
+            "supervisor.restart_delay_max_ms must not be below supervisor.restart_delay_ms",
+        ),
+        (
+            config.writer.journal_bytes_max >= 16 * config.http.body_bytes_max,
+            "writer.journal_bytes_max must be at least sixteen times http.body_bytes_max",
+        ),
+        (
+            config.ingest.frame_bytes_max >= config.http.body_bytes_max,
+            "ingest.frame_bytes_max must not be below http.body_bytes_max, or the largest body could never be sent on",
+        ),
+        (
+            config.writer.gathering_bytes_max >= config.ingest.frame_bytes_max,
+            "writer.gathering_bytes_max must not be below ingest.frame_bytes_max: one acceptor may have so much under "
+            "way to a writer",
+        ),
+        (
+            config.ingest.commit_timeout_ms > config.writer.flush_interval_ms,
+            "ingest.commit_timeout_ms must be above writer.flush_interval_ms, or every wait for a commit fails",
+        ),
+        (
+            config.analytics_port != config.http.port and config.analytics_port <= 65535,
+            "http.analytics_port (by default the one after http.port) must be a port of its own, up to 65535",
+        ),
+        (
+            not config.postgres.url or urlsplit(config.postgres.url).scheme in ("postgresql", "postgres"),
+            "postgres.url must be like postgresql://user:password@host:5432/database",
+        ),
+    )
+    for holds, message in relations:
+        if not holds:
+            raise ConfigError(message)

@@ -1,0 +1,150 @@
+"""HTTP servers: start with their limits, and the orderly stop. The only place that sets up servers of aiohttp."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Sequence
+
+from aiohttp import http_exceptions, web
+
+from hseie.connections import LimitedSite, accept_with, close_silent, server_of
+from hseie.ports import bind, bind_error
+from hseie.web import FAREWELL
+
+# What one request head may cost. aiohttp counts bytes of a line or field and fields of a head.
+LINE_BYTES_MAX = 8190
+FIELD_BYTES_MAX = 8190
+FIELDS_MAX = 64
+# After an answer that did not need the whole body (413), the rest is read and thrown away for so long.
+LINGER_S = 2.0
+_FAREWELL_LOOK_S = 0.05
+
+
+class Server:
+    """A running HTTP server. Made by `start_server`."""
+
+    def __init__(self, runner: web.AppRunner, sites: Sequence[web.BaseSite]) -> None:
+        self._runner = runner
+        self._sites = sites
+        self.port: int = runner.addresses[0][1]  # the bound one, also where 0 was asked for
+        self._stopped = False
+        self._sweeping = asyncio.create_task(close_silent(server_of(runner)))
+
+    @property
+    def connections(self) -> int:
+        """Open connections, idle ones too."""
+        return len(server_of(self._runner).connections)
+
+    async def take_waiting(self, listening: socket.socket) -> None:
+        """Serve the connections that wait in a listening socket of somebody who does not come to it."""
+        loop = asyncio.get_running_loop()
+        while not self._stopped:
+            try:
+                connection, _ = listening.accept()
+                connection.setblocking(False)
+                await loop.connect_accepted_socket(accept_with(server_of(self._runner)), connection)
+            except OSError:  # nobody waits, nobody has listened on it yet, or who waited has gone
+                return
+
+    async def hand_over(self, timeout_s: float) -> None:
+        """Leave new connections to those who listen on the same sockets, and part from the open ones with an answer.
+
+        A connection that is closed while a request is on its way to it costs that request, so each gets up to
+        `timeout_s` to ask once more: the answer says that it is the last one. To be followed by `stop`.
+        """
+        await self._close_sites()
+        self._runner.app[FAREWELL].begun = True
+        until = time.monotonic() + timeout_s
+        while self.connections and time.monotonic() < until:  # noqa: ASYNC110  # aiohttp does not tell
+            await asyncio.sleep(_FAREWELL_LOOK_S)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Stop: no new connections, idle ones closed at once, running requests finished within `timeout_s`.
+
+        What still runs then is cancelled. A second call does nothing.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        # In the steps of `AppRunner.cleanup`, whose own time-out is fixed when the server is made.
+        inner = server_of(self._runner)
+        self._sweeping.cancel()
+        await self._close_sites()
+        await asyncio.sleep(0)  # requests already read get their turn, so that they count as running
+        inner.pre_shutdown()
+        await self._runner.shutdown()  # on_shutdown: streams without an end are ended by their owners here
+        await inner.shutdown(timeout_s)
+        await self._runner.app.cleanup()
+
+    async def _close_sites(self) -> None:
+        for site in self._sites:
+            if site in self._runner.sites:
+                await site.stop()
+
+
+async def start_server(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    reuse_port: bool,
+    keepalive_s: float,
+    sockets: Sequence[socket.socket] = (),
+    backlog: int = 1024,
+) -> Server:
+    """Start serving `app` on the bound `sockets` or, without any, on a port of its own.
+
+    Raises PortTakenError, or ConfigError for an address this machine does not have.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=_server_logger(),
+        keepalive_timeout=keepalive_s,
+        max_line_size=LINE_BYTES_MAX,
+        max_field_size=FIELD_BYTES_MAX,
+        max_headers=FIELDS_MAX,
+        lingering_time=LINGER_S,
+    )
+    await runner.setup()
+    _check_limits(runner, keepalive_s)
+    sites = [LimitedSite(runner, one, backlog=backlog) for one in sockets or bind(host, port, share=reuse_port)]
+    try:
+        for site in sites:
+            await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise bind_error(error, host, port) from error
+    return Server(runner, sites)
+
+
+def _check_limits(runner: web.AppRunner, keepalive_s: float) -> None:
+    # aiohttp answers one keyword it does not know by dropping all of them, with a warning at the first connection.
+    # So a connection is made here without a socket, and asked.
+    connection = server_of(runner)()
+    wanted = {
+        "_keepalive_timeout": keepalive_s,
+        "max_line_size": LINE_BYTES_MAX,
+        "max_field_size": FIELD_BYTES_MAX,
+        "max_headers": FIELDS_MAX,
+        "_lingering_time": LINGER_S,
+        "access_log": None,
+        "_request_count": 0,
+    }
+    for name, value in wanted.items():
+        if getattr(connection, name, "no such limit") != value:
+            raise RuntimeError(f"aiohttp did not take the limit {name.strip('_')} = {value}")
+
+
+def _server_logger() -> logging.Logger:
+    # Bugs end in _safety_net. What aiohttp would log besides is, with a traceback each, what strangers send to a port.
+    logger = logging.getLogger("hseie.http")
+    if _not_clients_noise not in logger.filters:
+        logger.addFilter(_not_clients_noise)
+    return logger
+
+
+def _not_clients_noise(record: logging.LogRecord) -> bool:
+    cause = record.exc_info[1] if record.exc_info else None
+    return not isinstance(cause, http_exceptions.HttpProcessingError | web.RequestPayloadError | ConnectionError)

@@ -183,9 +183,10 @@ def status(file: Path | None, data: str | None, as_json: bool) -> int:
 def reload(file: Path | None, data: str | None, as_json: bool, timeout_s: float) -> int:
     """Have a running node read its configuration again.
 
-    Its processes are replaced one by one. The node reads the file and the environment it was started with. Devices notice nothing but 503s to be repeated.
-    Exit code 0 when all processes obey the new configuration; 78 when it was refused and nothing changed; 75 when it is
-    not the time for it; 1 when a process does not come up with it, or it takes longer; 69 when no node answers.
+    Its processes are replaced one by one. The node reads the file and the environment it was started with. Devices
+    notice nothing but 503s to be repeated. Exit code 0 when all processes obey the new configuration; 78 when it was
+    refused and nothing changed; 75 when it is not the time for it; 1 when a process does not come up with it, or it
+    takes longer; 69 when no node answers.
     """
     from hseie.commands import run_reload
 

@@ -1,0 +1,67 @@
+"""Bytes over a socket, and the answer as it came: nothing is normalised on the way."""
+
+import http.client
+import json
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+PATIENCE_S = 60.0
+ALIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: `raw` is its head and body as text, `document` the body if that is JSON."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("Content-Type", "")
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body) if "json" in self.content_type and self.body else None
+
+    @property
+    def raw(self) -> str:
+        return f"{self.headers}{self.body.decode(errors='replace')}"
+
+
+class Connection:
+    """One connection to a node."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, request: bytes, method: str = "POST") -> Reply:
+        """Send the bytes of a request and read one answer.
+
+        A server may answer and hang up before all was sent; the answer is read all the same.
+        """
+        try:
+            self._socket.sendall(request)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        response = http.client.HTTPResponse(self._socket, method=method)
+        response.begin()
+        body = response.read()
+        reply = Reply(response.status, response.headers, body)
+        response.close()
+        return reply
+
+    def is_open(self) -> bool:
+        """Whether the next request on this connection is answered; False when the server has hung up."""
+        try:
+            return self.ask(ALIVE, "GET").status == 200
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            return False

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +49,8 @@ class Connection:
 
         A server may answer and hang up before all was sent; the answer is read all the same.
         """
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(request)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
         response = http.client.HTTPResponse(self._socket, method=method)
         response.begin()
         body = response.read()

@@ -184,8 +184,8 @@ def _time_rows(kind: Kind = METER) -> list[Row]:
         "a year of two digits": "@0:%y-%m-%dT%H:%M:%SZ@",
         "year 0000": "0000-01-01T00:00:00Z",
         "a year before Christ": "-0001-01-01T00:00:00Z",
-        "Arabic digits": "٢٠٢٦-٠٢-٠٩T12:00:00Z",
-        "full-width digits": "２０２６-02-09T12:00:00Z",
+        "Arabic digits": "\u0662\u0660\u0662\u0666-02-09T12:00:00Z",
+        "full-width digits": "\uff12\uff10\uff12\uff16-02-09T12:00:00Z",
         "as in a mail": "@0:%a, %d %b %Y %H:%M:%S GMT@",
         "as in the United States": "02/09/2026 12:00:00",
         "markup": f"<{MARKER}>",
@@ -226,6 +226,15 @@ def _time_rows(kind: Kind = METER) -> list[Row]:
             )
             for digits in range(1, 7)
         },
+        "7 digits of a second, rounded": ("@-60:%Y-%m-%dT%H:%M:%S.1234565Z@", "@-60:%Y-%m-%dT%H:%M:%S.123457Z@"),
+        "8 digits of a second, rounded": ("@-60:%Y-%m-%dT%H:%M:%S.12345649Z@", "@-60:%Y-%m-%dT%H:%M:%S.123456Z@"),
+        "9 digits of a second, rounded": ("@-60:%Y-%m-%dT%H:%M:%S.123456501Z@", "@-60:%Y-%m-%dT%H:%M:%S.123457Z@"),
+        "9 digits that round into the next day": (
+            "@-86400:%Y-%m-%dT23:59:59.999999999Z@",
+            "@0:%Y-%m-%dT00:00:00.000000Z@",
+        ),
+        # Not of RFC 3339, but of one meaning only.
+        "an offset without its colon": ("@3600:%Y-%m-%dT%H:%M:%S+0100@", at_zero),
     }
     rows = [
         _refused(f"timestamp: {name}", "/timestamp bad_timestamp", timestamp=f'"{text}"')
@@ -261,12 +270,7 @@ def _member_rows(kind: Kind) -> list[Row]:
         _refused(f"{about} one too many", "/color unknown_field", kind, color=f'"{MARKER}"'),
         _refused(f"{about} a name that is no name", " unknown_field", kind, **{rf"{MARKER} \n<b>": "1"}),
         _refused(f"{about} an empty name", " unknown_field", kind, **{"": "1"}),
-        _refused(
-            f"{about} a column's name",
-            f"/{kind.fields[0].column if kind.fields[0].column != kind.fields[0].wire else kind.id_column} unknown_field",
-            kind,
-            **{kind.fields[0].column if kind.fields[0].column != kind.fields[0].wire else kind.id_column: "1"},
-        ),
+        _refused(f"{about} a column's name", f"/{kind.id_column} unknown_field", kind, **{kind.id_column: '"A"'}),
         _refused(f"{about} __proto__", "/__proto__ unknown_field", kind, __proto__="{}"),
         Row(
             name=f"{about} all of them wrong",

@@ -7,7 +7,7 @@ logged as an error. At the end history holds exactly the lines of the rows, and 
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -19,6 +19,7 @@ from tests.system.node import Node, eventually, is_running
 from tests.wire import batches, requests
 from tests.wire.catalogue import ROWS
 from tests.wire.exchange import Connection, Reply
+from tests.wire.lines import stored_sql
 from tests.wire.row import MARKER, Row, whole_second
 
 RETRYABLE = (429, 502, 503, 504)
@@ -66,18 +67,16 @@ class Bench:
         """All lines of history, as rows state them."""
         found: Counter[str] = Counter()
         for kind in KINDS:
-            values = ", ".join(f"{field.column}::text" for field in kind.fields)
-            moment = "to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-            rows = self.node.sql(f"SELECT '{kind.name}', {kind.id_column}, {moment}, {values} FROM {kind.name}_history")
+            rows = self.node.sql(stored_sql(kind))
             found.update(" ".join(row) for row in rows)
         return found
 
 
 @pytest.fixture(scope="module")
-def bench(module_stage: Stage, new_database: Callable[[], str]) -> Iterator[Bench]:
+def bench(module_stage: Stage, new_database: Callable[[], str]) -> Bench:
     bench = Bench(module_stage.node("catalogue", DATABASE_URL=new_database(), **LIMITS).start())
     bench.new_log_lines()
-    yield bench
+    return bench
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])

@@ -58,8 +58,9 @@ class Door:
         await self.analytics.start_server()
         self.routes = IngestRoutes(self.config, [self.link])
         self.proxy = AnalyticsProxy("127.0.0.1", self.analytics.port or 0)
-        self.client = TestClient(TestServer(make_app(self.config, self.routes, self.proxy)))
-        await self.client.start_server()
+        server = TestServer(make_app(self.config, self.routes, self.proxy))
+        await server.start_server(auto_decompress=False)  # as hseie/http_server.py has it
+        self.client = TestClient(server)
         return self
 
     async def close(self) -> None:

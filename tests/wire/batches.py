@@ -1,8 +1,10 @@
 """Rows about many readings in one body: arrays, lines, both kinds mixed."""
 
+from typing import Any
+
 from hseie.problems import ERRORS_MAX
-from hseie.readings import METER, VEHICLE
-from tests.wire.row import MARKER, Row, batch, reading, stored
+from hseie.readings import KINDS, METER, VEHICLE
+from tests.wire.row import MARKER, NDJSON, Row, batch, reading, stored
 
 READINGS_MAX = 20
 """`http.batch_readings_max` of the node that the rows are sent to."""
@@ -161,4 +163,177 @@ _ARRAYS = (
     ),
 )
 
-ROWS = _ARRAYS
+
+def _lines(
+    name: str, body: str, status: int, code: str = "", *, path: str = "/v1/ingest/meter", **expected: Any
+) -> Row:
+    return Row(name=f"lines: {name}", path=path, headers=NDJSON, body=body, status=status, code=code, **expected)
+
+
+_ONE = {"counts": (1, 0, 0), "stores": (stored(),)}
+_TWO = {"counts": (2, 0, 0), "stores": (stored(), stored(voltage="1"))}
+OTHER = reading(voltage="1")
+
+_LINES = (
+    _lines("one without a newline", GOOD, 202, **_ONE),
+    _lines("one with a newline", GOOD + "\n", 202, **_ONE),
+    _lines("two", f"{GOOD}\n{OTHER}\n", 202, **_TWO),
+    _lines("two as Windows ends them", f"{GOOD}\r\n{OTHER}\r\n", 202, **_TWO),
+    _lines("blank ones between", f"\n\n{GOOD}\n \t \n{OTHER}\n\n\n", 202, **_TWO),
+    _lines("many blank ones", "\n" * 5000 + GOOD + "\n" * 5000, 202, **_ONE),
+    _lines("exactly as many as there may be", "\n".join(_FULL), 202, counts=(READINGS_MAX, 0, 0), stores=_FULL_LINES),
+    _lines(
+        "exactly as many, with blank ones", "\n\n".join(_FULL), 202, counts=(READINGS_MAX, 0, 0), stores=_FULL_LINES
+    ),
+    _lines("one too many", "\n".join([*_FULL, GOOD]), 413, "batch_too_large"),
+    _lines("one too many, the last being nothing", "\n".join([*_FULL, "x"]), 413, "batch_too_large"),
+    _lines("thousands", "0\n" * 10_000, 413, "batch_too_large"),
+    _lines("none", "", 400, "empty_batch"),
+    _lines("only newlines", "\n\r\n\n", 400, "empty_batch"),
+    _lines("only blanks", "  \t ", 400, "empty_batch"),
+    _lines(
+        "one that is cut off",
+        f"{GOOD}\n{GOOD[:-1]}",
+        207,
+        counts=(1, 0, 1),
+        errors=("1  bad_json",),
+        stores=(stored(),),
+    ),
+    _lines(
+        "every way of being wrong",
+        "\n".join((f"{MARKER}", BAD, GOOD, "[]", "null", "", "{}", "NaN", '{"meterId": "\\ud800"}', "\f")),
+        207,
+        counts=(1, 0, 8),
+        errors=(
+            "0  bad_json",
+            "1 /voltage out_of_range",
+            "3  not_an_object",
+            "4  not_an_object",
+            *(f"5 /{name} missing_field" for name in METER.wire_fields),
+            "6  bad_json",
+            "7  bad_json",
+            "8  bad_json",
+        ),
+        stores=(stored(),),
+    ),
+    _lines(
+        "an object across two",
+        reading().replace(", ", ",\n", 1),
+        400,
+        "all_rejected",
+        counts=(0, 0, 2),
+        errors=("0  bad_json", "1  bad_json"),
+    ),
+    _lines("two on one", f"{GOOD} {GOOD}", 400, "all_rejected", counts=(0, 0, 1), errors=("0  bad_json",)),
+    _lines(
+        "with a comma behind each",
+        f"{GOOD},\n{GOOD},\n",
+        400,
+        "all_rejected",
+        counts=(0, 0, 2),
+        errors=("0  bad_json", "1  bad_json"),
+    ),
+    _lines("an array on one", batch(GOOD), 400, "all_rejected", counts=(0, 0, 1), errors=("0  not_an_object",)),
+    _lines(
+        "a byte order mark in front",
+        f"\ufeff{GOOD}\n{OTHER}",
+        207,
+        counts=(1, 0, 1),
+        errors=("0  bad_json",),
+        stores=(stored(voltage="1"),),
+    ),
+    _lines(
+        "the separator of JSON sequences",
+        f"\x1e{GOOD}\n",
+        400,
+        "all_rejected",
+        counts=(0, 0, 1),
+        errors=("0  bad_json",),
+    ),
+    _lines(
+        "a line separator of Unicode is no newline",
+        f"{GOOD}\u2028{GOOD}",
+        400,
+        "all_rejected",
+        counts=(0, 0, 1),
+        errors=("0  bad_json",),
+    ),
+    _lines("the same reading twice", f"{GOOD}\n{GOOD}\n", 202, counts=(1, 1, 0), stores=(stored(),)),
+    _lines(
+        "both kinds",
+        f"{GOOD}\n{reading(VEHICLE)}\n",
+        202,
+        path=MIXED,
+        counts=(2, 0, 0),
+        stores=(stored(), stored(VEHICLE)),
+    ),
+)
+
+
+def _mixed(name: str, body: str, status: int, code: str = "", **expected: Any) -> Row:
+    return Row(name=f"mixed: {name}", path=MIXED, body=body, status=status, code=code, **expected)
+
+
+_BOTH_IDS = reading(vehicleId='"@ID@"')
+_NO_ID = reading(without=("meterId",))
+
+_MIXED = (
+    *(_mixed(f"one {kind.name}", reading(kind), 202, stores=(stored(kind),)) for kind in KINDS),
+    _mixed(
+        "both in an array",
+        batch(reading(VEHICLE), GOOD, reading(VEHICLE, soc="1")),
+        202,
+        counts=(3, 0, 0),
+        stores=(stored(VEHICLE), stored(), stored(VEHICLE, soc="1")),
+    ),
+    _mixed("one with both ids", _BOTH_IDS, 400, "invalid_reading", errors=(" unknown_kind",)),
+    _mixed("one without an id", _NO_ID, 400, "invalid_reading", errors=(" unknown_kind",)),
+    _mixed(
+        "an id in other letters",
+        reading(without=("meterId",), meterid='"@ID@"'),
+        400,
+        "invalid_reading",
+        errors=(" unknown_kind",),
+    ),
+    _mixed("an empty object", "{}", 400, "invalid_reading", errors=(" unknown_kind",)),
+    _mixed(
+        "both ids and none among good ones",
+        batch(_BOTH_IDS, GOOD, _NO_ID, reading(VEHICLE), "7"),
+        207,
+        counts=(2, 0, 3),
+        errors=("0  unknown_kind", "2  unknown_kind", "4  not_an_object"),
+        stores=(stored(), stored(VEHICLE)),
+    ),
+    _mixed(
+        "bad ones of both kinds",
+        batch(reading(VEHICLE, soc="101"), BAD, GOOD),
+        207,
+        counts=(1, 0, 2),
+        errors=("0 /soc out_of_range", "1 /voltage out_of_range"),
+        stores=(stored(),),
+    ),
+    _mixed("an id that is no text", reading(meterId="5"), 400, "invalid_reading", errors=("/meterId bad_type",)),
+    _mixed(
+        "the values of the other kind",
+        reading(VEHICLE, without=("vehicleId",), meterId='"@ID@"'),
+        400,
+        "invalid_reading",
+        errors=(
+            *(f"/{field.wire} unknown_field" for field in VEHICLE.fields),
+            *(f"/{field.wire} missing_field" for field in METER.fields),
+        ),
+    ),
+    _mixed("nothing", "[]", 400, "empty_batch"),
+    _mixed("one too many", batch(*_FULL, reading(VEHICLE)), 413, "batch_too_large"),
+    _mixed(
+        "the same id for both kinds, twice each",
+        batch(GOOD, reading(VEHICLE), GOOD, reading(VEHICLE)),
+        202,
+        counts=(2, 2, 0),
+        stores=(stored(), stored(VEHICLE)),
+    ),
+    Row(name="mixed: no type", path=MIXED, headers=(), body=GOOD, status=415, code="unsupported_media_type"),
+    Row(name="mixed: a slash at the end", path=MIXED + "/", body=GOOD, status=404, code="not_found"),
+)
+
+ROWS = (*_ARRAYS, *_LINES, *_MIXED)

@@ -2,6 +2,8 @@
 
 import gzip
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 from hseie.readings import KINDS
 from tests.wire.row import JSON, MARKER, Row, ingest_path, reading, stored
@@ -16,7 +18,7 @@ def _typed(*values: str) -> tuple[tuple[str, str], ...]:
     return tuple(("Content-Type", value) for value in values)
 
 
-def _packed(name: str, pack, coding: str = "gzip", **expected) -> Row:
+def _packed(name: str, pack: Callable[[bytes], bytes], coding: str = "gzip", **expected: Any) -> Row:
     return Row(
         name=f"encoding: {name}", body=GOOD, headers=(*JSON, ("Content-Encoding", coding)), pack=pack, **expected
     )
@@ -29,10 +31,6 @@ def _raw_deflate(body: bytes) -> bytes:
 
 def _bomb(body: bytes) -> bytes:
     return gzip.compress(b" " * 50_000_000 + body)
-
-
-def _padded(size: int) -> str:
-    return GOOD + " " * (size - 1000)
 
 
 TAKEN = {"status": 202, "stores": (stored(),)}
@@ -49,12 +47,15 @@ _TYPES = (
             "with a charset in capitals and quotes": ('application/json;charset="UTF-8"',),
             "with a parameter that nobody knows": ("application/json; profile=x",),
             "text/json": ("text/json",),
+            "with blanks about it": (" application/json ; charset=utf-8 ; ",),
         }.items()
     ),
     *(
         Row(name=f"type: {name}", headers=_typed(*values), body=GOOD, **UNTAKEN)
         for name, values in {
             "none": (),
+            "two": ("application/json", "application/json"),
+            "two in one": ("application/json, application/json",),
             "empty": ("",),
             "text/plain": ("text/plain",),
             "a form": ("application/x-www-form-urlencoded",),
@@ -78,6 +79,12 @@ _ENCODINGS = (
     _packed("gzip in capitals", gzip.compress, "GZIP", **TAKEN),
     _packed("identity", bytes, "identity", **TAKEN),
     _packed("deflate", zlib.compress, "deflate", **TAKEN),
+    _packed("deflate without its head", _raw_deflate, "deflate", **TAKEN),
+    _packed("deflate that is cut off", lambda body: zlib.compress(body)[:-8], "deflate", **DAMAGED),
+    _packed("deflate without its check sum", lambda body: zlib.compress(body)[:-4], "deflate", **DAMAGED),
+    _packed("garbage behind deflate", lambda body: zlib.compress(body) + MARKER.encode(), "deflate", **DAMAGED),
+    _packed("x-gzip", gzip.compress, "x-gzip", **TAKEN),
+    _packed("thousands of empty members", lambda body: gzip.compress(b"") * 3000 + gzip.compress(body), **DAMAGED),
     _packed("gzip in two members", lambda body: gzip.compress(body[:30]) + gzip.compress(body[30:]), **TAKEN),
     _packed("a bomb", _bomb, status=413, code="too_large"),
     _packed(
@@ -90,22 +97,21 @@ _ENCODINGS = (
         code="too_large",
     ),
     _packed("inflates to exactly the limit", lambda body: gzip.compress(body.ljust(BODY_BYTES_MAX)), **TAKEN),
-    _packed("a body that is no gzip", bytes, closed=True, **DAMAGED),
+    _packed("a body that is no gzip", bytes, **DAMAGED),
     _packed(
         "gzip that is damaged inside",
         lambda body: gzip.compress(body)[:12] + b"\xff\xff\xff\xff" + gzip.compress(body)[16:],
-        closed=True,
         **DAMAGED,
     ),
-    _packed("gzip that is cut off", lambda body: gzip.compress(body)[:-12], closed=True, **DAMAGED),
-    _packed("gzip without its check sum", lambda body: gzip.compress(body)[:-8], closed=True, **DAMAGED),
-    _packed("gzip with a wrong check sum", lambda body: gzip.compress(body)[:-8] + b"\0" * 8, closed=True, **DAMAGED),
-    _packed("only a head of gzip", lambda body: gzip.compress(body)[:10], closed=True, **DAMAGED),
-    _packed("garbage behind gzip", lambda body: gzip.compress(body) + MARKER.encode(), closed=True, **DAMAGED),
-    _packed("gzip that says deflate", gzip.compress, "deflate", closed=True, **DAMAGED),
+    _packed("gzip that is cut off", lambda body: gzip.compress(body)[:-12], **DAMAGED),
+    _packed("gzip without its check sum", lambda body: gzip.compress(body)[:-8], **DAMAGED),
+    _packed("gzip with a wrong check sum", lambda body: gzip.compress(body)[:-8] + b"\0" * 8, **DAMAGED),
+    _packed("only a head of gzip", lambda body: gzip.compress(body)[:10], **DAMAGED),
+    _packed("garbage behind gzip", lambda body: gzip.compress(body) + MARKER.encode(), **DAMAGED),
+    _packed("gzip that says deflate", gzip.compress, "deflate", **DAMAGED),
     _packed("gzip of nothing", lambda body: gzip.compress(b""), status=400, code="bad_json"),
     _packed("gzip of gzip", lambda body: gzip.compress(gzip.compress(body)), status=400, code="bad_json"),
-    Row(name="encoding: gzip, and no body", headers=(*JSON, ("Content-Encoding", "gzip")), status=400, code="bad_json"),
+    Row(name="encoding: gzip, and no body", headers=(*JSON, ("Content-Encoding", "gzip")), **DAMAGED),
     _packed("brotli", bytes, "br", **UNTAKEN),
     _packed("zstd", bytes, "zstd", **UNTAKEN),
     _packed("compress", bytes, "compress", **UNTAKEN),
@@ -229,4 +235,49 @@ _PATHS = tuple(
     )
 )
 
-ROWS = (*_TYPES, *_ENCODINGS, *_SIZES, *_METHODS, *_PATHS)
+
+def _preferring(name: str, *values: str, answer_has: tuple[str, ...] = (), status: int = 202) -> Row:
+    headers = (*JSON, *(("Prefer", value) for value in values))
+    return Row(
+        name=f"prefer: {name}", headers=headers, body=GOOD, status=status, stores=(stored(),), answer_has=answer_has
+    )
+
+
+_PREFERENCES = (
+    _preferring("to wait", "wait=30", status=201, answer_has=('"mode":"direct"', "Preference-Applied: wait=30")),
+    _preferring("not to wait", "respond-async", answer_has=('"mode":"queued"', "Preference-Applied: respond-async")),
+    _preferring("empty", ""),
+    _preferring("what nobody knows", f"{MARKER}=1"),
+    _preferring("to wait for no number", f"wait={MARKER}"),
+    _preferring("to wait less than nothing", "wait=-1"),
+    _preferring("to wait in Arabic digits", "wait=\u0661"),
+    _preferring("to wait not at all", "wait=0"),
+    _preferring("a quote without an end", 'wait="'),
+    _preferring("commas only", ",,,,"),
+    _preferring("very much", "x=1," * 1500),
+    _preferring("very many semicolons", "wait" + ";" * 4000, status=201),
+    _preferring("two headers", MARKER, "respond-async", answer_has=("Preference-Applied: respond-async",)),
+)
+
+
+def _headed(name: str, *headers: tuple[str, str], **expected: Any) -> Row:
+    return Row(name=f"head: {name}", headers=(*JSON, *headers), body=GOOD, **expected)
+
+
+_HEADS = (
+    _headed("an empty one", ("X-Empty", ""), **TAKEN),
+    _headed("one of another language", ("X-Name", "caf\xe9"), **TAKEN),
+    _headed(
+        "an address that somebody claims", ("X-Forwarded-For", "1.2.3.4, unknown"), ("Forwarded", "for=_x"), **TAKEN
+    ),
+    _headed("another method than the line says", ("X-HTTP-Method-Override", "DELETE"), **TAKEN),
+    _headed("another path than the line says", ("X-Original-URL", "/v1/audit"), **TAKEN),
+    _headed("a cookie", ("Cookie", f"a={MARKER}"), **TAKEN),
+    _headed("a range", ("Range", "bytes=0-1"), **TAKEN),
+    _headed("conditions", ("If-None-Match", "*"), ("If-Modified-Since", "yesterday"), **TAKEN),
+    _headed("an answer in another form", ("Accept", "application/xml"), ("Accept-Language", "tlh"), **TAKEN),
+    _headed("an upgrade to what we do not speak", ("Connection", "Upgrade"), ("Upgrade", "h2c"), **TAKEN),
+    _headed("closing", ("Connection", "close"), closed=True, **TAKEN),
+)
+
+ROWS = (*_TYPES, *_ENCODINGS, *_SIZES, *_METHODS, *_PATHS, *_PREFERENCES, *_HEADS)

@@ -1,14 +1,16 @@
-"""What PostgreSQL has to show of a reading that was taken, worked out from its JSON on a way of its own."""
+"""What PostgreSQL has to show of a reading that was taken, worked out from its JSON on a way of its own.
+
+A line is kind, device, time in UTC to the microsecond, and values, with blanks between.
+"""
 
 import re
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import Any
 
-from hseie.readings import KINDS, Kind
+import orjson
 
-Line = tuple[str, ...]
-"""Kind, device, time in UTC to the microsecond, values: as `STORED` selects them."""
+from hseie.readings import KINDS, Kind
 
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9:]{8})(\.[0-9]+)?(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))")
 
@@ -24,14 +26,14 @@ def time_of(text: str) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-def line_of(kind: Kind, item: dict[str, Any]) -> Line:
+def line_of(kind: Kind, item: dict[str, Any]) -> str:
     """The line of an item that was taken as a reading of a kind."""
     values = []
     for field in kind.fields:
         # A float is a binary number: this is what it is exactly, before it is rounded.
         number = Decimal(float(item[field.wire])).quantize(Decimal(1).scaleb(-field.scale), ROUND_HALF_EVEN)
         values.append(f"{abs(number) if number == 0 else number:f}")
-    return kind.name, item[kind.id_wire], time_of(item["timestamp"]), *values
+    return " ".join((kind.name, item[kind.id_wire], time_of(item["timestamp"]), *values))
 
 
 def kind_of(item: Any) -> Kind | None:
@@ -42,6 +44,21 @@ def kind_of(item: Any) -> Kind | None:
 
 def stored_sql(kind: Kind) -> str:
     """The statement that shows the history of a kind as lines."""
-    values = ", ".join(f"{field.column}::text" for field in kind.fields)
     moment = "to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-    return f"SELECT '{kind.name}', {kind.id_column}, {moment}, {values} FROM {kind.name}_history"
+    parts = (f"'{kind.name}'", kind.id_column, moment, *(field.column for field in kind.fields))
+    return f"SELECT concat_ws(' ', {', '.join(parts)}) FROM {kind.name}_history"
+
+
+def items_of(body: bytes, *, ndjson: bool) -> list[Any]:
+    """The items of a body that was not refused whole; an Exception in place of one that is no JSON."""
+    if not ndjson:
+        document = orjson.loads(body)
+        return document if isinstance(document, list) else [document]
+    found: list[Any] = []
+    for text in body.split(b"\n"):
+        if text.strip(b" \t\r\n"):
+            try:
+                found.append(orjson.loads(text))
+            except orjson.JSONDecodeError as error:
+                found.append(error)
+    return found

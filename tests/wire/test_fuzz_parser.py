@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
-import orjson
 import pytest
 
 from hseie.acceptor.bodies import RejectedBodyError
@@ -18,7 +17,7 @@ from hseie.frames import FRAME, parse_frame, shard_of
 from hseie.problems import ERRORS_MAX, PROBLEMS
 from hseie.readings import KINDS, Kind
 from tests.wire.generated import NEWEST, OLDEST, Body, Generator, bodies, fuzz, inputs_of
-from tests.wire.lines import Line, kind_of, line_of, stored_sql
+from tests.wire.lines import items_of, kind_of, line_of, stored_sql
 
 SHARDS = 3
 BATCH_READINGS_MAX = 5
@@ -31,30 +30,15 @@ class Taken:
 
     def __init__(self) -> None:
         self.rows: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
-        self.lines: list[Line] = []
+        self.lines: list[str] = []
         self.accepted = 0
         self.rejected = 0
         self.refused: Counter[str] = Counter()
 
-    def keep(self, kind: Kind, row: str, line: Line) -> None:
+    def keep(self, kind: Kind, row: str, line: str) -> None:
         if len(self.lines) < COPIED_MAX:
             self.rows[kind].append(row)
             self.lines.append(line)
-
-
-def items_of(body: bytes, lines: bool) -> list[Any]:
-    """The items of a body that was not refused whole; an Exception in place of one that is no JSON."""
-    if not lines:
-        document = orjson.loads(body)
-        return document if isinstance(document, list) else [document]
-    found: list[Any] = []
-    for line in body.split(b"\n"):
-        if line.strip(b" \t\r\n"):
-            try:
-                found.append(orjson.loads(line))
-            except orjson.JSONDecodeError as error:
-                found.append(error)
-    return found
 
 
 def check(taken: Taken, body: bytes, kind: Kind | None, lines: bool) -> None:
@@ -66,13 +50,13 @@ def check(taken: Taken, body: bytes, kind: Kind | None, lines: bool) -> None:
         assert PROBLEMS[error.code].status in (400, 413)
         taken.refused[error.code] += 1
         return
-    items = items_of(body, lines)
+    items = items_of(body, ndjson=lines)
     assert len(items) <= BATCH_READINGS_MAX or not parsed.is_batch
     assert parsed.accepted + parsed.rejected == len(items)
     assert parsed.rejected == len(parsed.rejected_indexes) == len(set(parsed.rejected_indexes))
     check_errors(parsed)
     bounds = parser._time_bounds(NOW.timestamp())
-    rows: dict[int, dict[int, list[tuple[Kind, Line]]]] = {}
+    rows: dict[int, dict[int, list[tuple[Kind, str]]]] = {}
     for index, item in enumerate(items):
         its_kind = kind or kind_of(item)
         accepted = index not in parsed.rejected_indexes
@@ -83,7 +67,9 @@ def check(taken: Taken, body: bytes, kind: Kind | None, lines: bool) -> None:
         assert (explain(item, its_kind, *bounds) == []) == accepted
         if accepted:
             line = line_of(its_kind, item)
-            rows.setdefault(its_kind.number, {}).setdefault(shard_of(line[1], SHARDS), []).append((its_kind, line))
+            rows.setdefault(its_kind.number, {}).setdefault(shard_of(item[its_kind.id_wire], SHARDS), []).append(
+                (its_kind, line)
+            )
     check_rows(parsed, rows, taken)
     taken.accepted += parsed.accepted
     taken.rejected += parsed.rejected
@@ -98,7 +84,7 @@ def check_errors(parsed: Parsed) -> None:
     assert all(error.code and error.detail for error in parsed.errors)
 
 
-def check_rows(parsed: Parsed, expected: dict[int, dict[int, list[tuple[Kind, Line]]]], taken: Taken) -> None:
+def check_rows(parsed: Parsed, expected: dict[int, dict[int, list[tuple[Kind, str]]]], taken: Taken) -> None:
     """Each shard got the lines of its devices, in their order, in a form that every writer takes."""
     assert {kind: set(shards) for kind, shards in parsed.rows.items()} == {
         kind: set(shards) for kind, shards in expected.items()
@@ -107,7 +93,7 @@ def check_rows(parsed: Parsed, expected: dict[int, dict[int, list[tuple[Kind, Li
         for shard, rows in shards.items():
             parse_frame([FRAME, 1, 1, False, [(number, len(rows), "".join(rows).encode())]])
             for row, (kind, line) in zip(rows, expected[number][shard], strict=True):
-                assert row.split("\t")[0] == line[1]
+                assert row.split("\t")[0] == line.split(" ")[1]
                 taken.keep(kind, row, line)
 
 
@@ -130,15 +116,15 @@ def test_no_body_is_half_taken_and_postgresql_takes_what_the_parser_took(
     ) == Counter(taken.lines)
 
 
-async def copy(connection: Any, taken: Taken) -> Counter[Line]:
+async def copy(connection: Any, taken: Taken) -> Counter[str]:
     """Give the rows to the history tables, all of them; what the tables have then."""
-    found: Counter[Line] = Counter()
+    found: Counter[str] = Counter()
     for kind, rows in taken.rows.items():
         days = sorted({row.split("\t")[1][:10] for row in rows})
         for day in days:
             await connection.fetchval("SELECT hseie_make_partition($1, $2)", kind.name, date.fromisoformat(day))
         text = io.BytesIO("".join(rows).encode())
         await connection.copy_to_table(f"{kind.name}_history", source=text, columns=kind.columns, format="text")
-        found.update(tuple(row) for row in await connection.fetch(stored_sql(kind)))
+        found.update(row[0] for row in await connection.fetch(stored_sql(kind)))
     print(f"PostgreSQL took {found.total()} of {len(taken.lines)} rows")
     return found

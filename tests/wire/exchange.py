@@ -42,25 +42,38 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._socket.close()
 
-    def ask(self, request: bytes, method: str = "POST") -> Reply:
-        """Send the bytes of a request and read one answer.
-
-        A server may answer and hang up before all was sent; the answer is read all the same.
-        """
+    def send(self, request: bytes) -> None:
+        """Send bytes. A server may answer and hang up before all were sent; the answer can be read all the same."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(request)
+
+    def end(self) -> None:
+        """Say that nothing more will be sent."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def read(self, method: str = "POST") -> Reply:
+        """Read one answer. Raises HTTPException or ConnectionError when there is none."""
         response = http.client.HTTPResponse(self._socket, method=method)
-        response.begin()
-        body = response.read()
-        reply = Reply(response.status, response.headers, body)
-        response.close()
-        return reply
+        try:
+            response.begin()
+            return Reply(response.status, response.headers, response.read())
+        finally:
+            response.close()
+
+    def ask(self, request: bytes, method: str = "POST") -> Reply:
+        """Send the bytes of a request and read one answer."""
+        self.send(request)
+        return self.read(method)
 
     def is_open(self) -> bool:
         """Whether the next request on this connection is answered; False when the server has hung up."""
         try:
             return self.ask(ALIVE, "GET").status == 200
-        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+        except (http.client.RemoteDisconnected, ConnectionResetError):
             return False

@@ -33,7 +33,7 @@ async def inflate(packed: bytes, coding: str, bytes_max: int) -> bytes:
             pieces.append(piece)
     except zlib.error:
         raise RejectedBodyError(
-            "bad_encoding", f"the body is damaged, not {coding}, or followed by something that is not"
+            "bad_encoding", f"the body is damaged, not {coding}, or followed by what is not"
         ) from None
     return b"".join(pieces)
 
@@ -49,7 +49,8 @@ def _pieces(packed: bytes, coding: str) -> Iterator[bytes]:
             piece = member.decompress(window, PIECE_BYTES)
             if not window and not piece:
                 raise RejectedBodyError("bad_encoding", f"the body ends in the middle of its {coding} data")
-            rest = rest[len(window) - len(member.unconsumed_tail) - len(member.unused_data) :]
+            left = member.unused_data if member.eof else member.unconsumed_tail  # at the end both may have it
+            rest = rest[len(window) - len(left) :]
             yield piece
         if not rest:
             return

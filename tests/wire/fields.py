@@ -130,7 +130,7 @@ def _id_rows(kind: Kind) -> list[Row]:
     for name, device in {
         "as long as it may be": f"{kind.name}-".ljust(ID_LENGTH_MAX, "x"),
         "one character": {"meter": "m", "vehicle": "v"}.get(kind.name, kind.name[0].upper()),
-        "dots only": "." * (kind.number + 1),
+        "dots only": "." * (kind.number + 3),
         "a colon, a dot, a dash": f"{kind.name}:1.2-3_4",
         "what looks like a number": f"-{kind.number}.5",
         "what looks like nothing": f"NULL{kind.number}",

@@ -181,8 +181,9 @@ _OTHERS = (
     ),
 )
 
+_OF_NO_ROUTE = ("a newline", "a brace")  # routes take neither into an id
 _IDS = tuple(
-    _asked(f"id in {where}: {name}", path.format(text), 404, "unknown_device")
+    _asked(f"id in {where}: {name}", path.format(text), 404, "not_found" if name in _OF_NO_ROUTE else "unknown_device")
     for where, path in {
         **{f"current {kind.name}": f"/v1/ingest/{kind.name}/{{}}/current" for kind in KINDS},
         **{f"history of {kind.name}": f"/v1/analytics/history/{kind.name}/{{}}" for kind in KINDS},
@@ -195,6 +196,7 @@ _IDS = tuple(
         "NUL": "%00",
         "TAB": "A%09B",
         "a newline": "A%0A",
+        "a brace": "A%7B",
         "a backslash": "%5C.",
         "a quote": "'%20OR%20'1'='1",
         "a percent sign": "%25",

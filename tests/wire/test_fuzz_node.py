@@ -227,7 +227,7 @@ def test_a_request_with_changed_bytes_is_answered_or_ends(desk: Desk, seed: int)
             except (http.client.HTTPException, ConnectionError):
                 ended += 1
 
-    fuzz(any_bytes, inputs_of(0.04, 100), seed, request=broken_posts(Generator(datetime.now(UTC))))
+    fuzz(any_bytes, inputs_of(0.05, 100), seed, request=broken_posts(Generator(datetime.now(UTC))))
     print(f"answers: {dict(desk.answers)}; ended without one: {ended}")
     desk.watched.check()
 
@@ -244,7 +244,7 @@ def test_every_question_is_answered_or_refused(desk: Desk, seed: int) -> None:
         assert reply.status in (200, 400, 404), reply.raw
         statuses[reply.status] += 1
 
-    fuzz(any_question, inputs_of(0.04, 150), seed, target=questions([KNOWN], Values([KNOWN], datetime.now(UTC))))
+    fuzz(any_question, inputs_of(0.05, 150), seed, target=questions([KNOWN], Values([KNOWN], datetime.now(UTC))))
     desk.hang_up()
     print(f"answers: {dict(statuses)}")
     assert set(statuses) == {200, 400, 404}

@@ -13,8 +13,9 @@ ALIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: `raw` is its head and body as text, `document` the body if that is JSON."""
+    """An answer: `raw` is its head and body as text, `document` the body if that is JSON. `version` is 10 or 11."""
 
+    version: int
     status: int
     headers: http.client.HTTPMessage
     body: bytes
@@ -22,6 +23,12 @@ class Reply:
     @property
     def content_type(self) -> str:
         return self.headers.get("Content-Type", "")
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it says that the connection ends with it; in HTTP/1.0 that needs no word."""
+        said = self.headers.get("Connection", "").lower()
+        return said == "close" or (self.version == 10 and said != "keep-alive")
 
     @property
     def document(self) -> Any:
@@ -62,7 +69,7 @@ class Connection:
         response = http.client.HTTPResponse(self._socket, method=method)
         try:
             response.begin()
-            return Reply(response.status, response.headers, response.read())
+            return Reply(response.version, response.status, response.headers, response.read())
         finally:
             response.close()
 

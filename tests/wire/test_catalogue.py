@@ -47,7 +47,7 @@ def test_a_row(row: Row, desk: Desk) -> None:
         reply = connection.ask(row.request(now), row.method)
         desk.expected.update(row.stored_lines(now))
         check_reply(row, reply)
-        assert (reply.headers.get("Connection", "").lower() == "close") == row.closed
+        assert reply.is_last == row.closed
         assert connection.is_open() != row.closed
     assert (desk.watched.journaled() > before) == bool(row.stores)
     desk.watched.check(unwanted=[MARKER, row.device])

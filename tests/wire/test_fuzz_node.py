@@ -61,7 +61,7 @@ class Desk:
         if self._connection is None:
             self._connection = Connection(self.node.port)
         reply = self._connection.ask(request, method)
-        if reply.headers.get("Connection", "").lower() == "close":
+        if reply.is_last:
             self.hang_up()
         self.note(reply)
         return reply

@@ -18,8 +18,8 @@ TEXT = b'{"meterId": "METER_001", "kwhConsumedAc": 10.5}' * 50
 LIMIT = 10_000_000
 
 
-def _raw_deflate(data: bytes) -> bytes:
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+def _raw_deflate(data: bytes, level: int = -1) -> bytes:
+    packer = zlib.compressobj(level, wbits=-zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
 
 
@@ -54,6 +54,7 @@ def test_no_byte_is_lost_between_pieces(size: int, level: int) -> None:
     assert _unpack(gzip.compress(data, level)) == data
     assert _unpack(gzip.compress(data, level) + gzip.compress(data, level)) == data * 2
     assert _unpack(zlib.compress(data, level), "deflate") == data
+    assert _unpack(_raw_deflate(data, level), "deflate") == data
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])

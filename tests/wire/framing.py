@@ -6,6 +6,7 @@ from tests.wire.row import MARKER, Row, reading, stored
 
 GOOD = reading()
 NO_HTTP: dict[str, Any] = {"status": 400, "code": "bad_request", "closed": True}
+TOO_LARGE: dict[str, Any] = {"status": 431, "code": "head_too_large", "closed": True}
 TAKEN: dict[str, Any] = {"status": 202, "stores": (stored(),)}
 POST = "POST /v1/ingest/meter HTTP/1.1"
 _TYPE = "Content-Type: application/json"
@@ -98,8 +99,8 @@ _HEADS = (
     _get("a carriage return in a value", "X-A: a\rb", **NO_HTTP),
     _get("a control character in a name", "X\x01A: 1", **NO_HTTP),
     _get("a name of no ASCII", b"X-\xc3\xa9: 1", **NO_HTTP),
-    _get("a header too long", f"X-A: {MARKER * 2000}", **NO_HTTP),
-    _get("too many headers", *(f"X-{number}: 1" for number in range(100)), **NO_HTTP),
+    _get("a header too long", f"X-A: {MARKER * 2000}", **TOO_LARGE),
+    _get("too many headers", *(f"X-{number}: 1" for number in range(100)), **TOO_LARGE),
     _get("as many headers as there may be", *(f"X-{number}: 1" for number in range(60)), status=200),
     _get("two hosts", "Host: localhost", **NO_HTTP),
     _raw("lines that end in newlines only", "GET /livez HTTP/1.1", "Host: localhost", end=b"\n", **NO_HTTP),
@@ -118,9 +119,9 @@ _LINES = (
             "a path without its slash": "GET livez HTTP/1.1",
             "an empty path": "GET  HTTP/1.1",
             "a control character in the path": "GET /liv\x01ez HTTP/1.1",
-            "a path too long": f"GET /{MARKER * 2000} HTTP/1.1",
         }.items()
     ),
+    _get("a path too long", line=f"GET /{MARKER * 2000} HTTP/1.1", **TOO_LARGE),
     _get("a NUL in front", line="\0GET /livez HTTP/1.1", **NO_HTTP),
     _get("a whole address as path", line="GET http://localhost/livez HTTP/1.1", status=200),
     _get("a whole address of somebody else", line="GET http://elsewhere.example/livez HTTP/1.1", status=200),

@@ -43,7 +43,11 @@ def _value_rows(kind: Kind, field: Field) -> list[Row]:
     def refused(name: str, literal: str, code: str) -> Row:
         return _refused(f"{about} {name}", f"/{field.wire} {code}", kind, **{field.wire: literal})
 
+    too_large = Decimal(10) ** (field.precision - field.scale)  # for DECIMAL(precision, scale)
     rows = [
+        refused("too large for its column", f"{too_large}", "out_of_range"),
+        refused("too large for its column once it is rounded", f"{too_large - step / 2}", "out_of_range"),
+        refused("too small for its column", f"{-too_large}", "out_of_range"),
         taken("the least", f"{least}"),
         taken("the most", f"{most}"),
         taken("the least with an exponent", f"{least:E}".replace("E", "e")),
@@ -80,7 +84,7 @@ def _value_rows(kind: Kind, field: Field) -> list[Row]:
     if field.minimum <= 0:
         rows += [taken("minus zero", "-0.0"), taken("a number next to nothing", "1e-320")]
     if field.maximum_excluded:
-        rows.append(refused("too large for its column after rounding", repr(field.maximum), "out_of_range"))
+        rows.append(refused("the limit that is not in the range", repr(field.maximum), "out_of_range"))
         rows.append(taken("just not too large after rounding", f"{Decimal(str(field.maximum)) - step / 100}"))
     return rows
 

@@ -192,9 +192,10 @@ def check_history(desk: Desk) -> None:
 
 @st.composite
 def broken_posts(draw: st.DrawFn, generator: Generator) -> Request:
-    """A request of which some bytes are changed, anywhere."""
+    """A request of whose head some bytes are changed: what its body holds is known all the same."""
     request = draw(posts(generator))
-    return Request(draw(mutated(st.just(request.raw))), request.body)
+    head, end, content = request.raw.partition(b"\r\n\r\n")
+    return Request(draw(mutated(st.just(head))) + end + content, request.body)
 
 
 def lines_that_may_be(body: Body) -> set[str]:
@@ -213,7 +214,7 @@ def lines_that_may_be(body: Body) -> set[str]:
 
 
 @pytest.mark.timeout(3600)
-def test_a_request_with_changed_bytes_is_answered_or_ends(desk: Desk, seed: int) -> None:
+def test_a_request_with_a_broken_head_is_answered_or_ends(desk: Desk, seed: int) -> None:
     ended = 0
 
     def any_bytes(request: Request) -> None:
@@ -229,7 +230,7 @@ def test_a_request_with_changed_bytes_is_answered_or_ends(desk: Desk, seed: int)
 
     fuzz(any_bytes, inputs_of(0.05, 100), seed, request=broken_posts(Generator(datetime.now(UTC))))
     print(f"answers: {dict(desk.answers)}; ended without one: {ended}")
-    desk.watched.check()
+    check_history(desk)
 
 
 # --- questions --------------------------------------------------------------------------------------------------------

@@ -148,6 +148,21 @@ _STRANGERS = tuple(
     }.items()
 )
 
-_EXPECTATIONS = (_get("an expectation that nobody knows", f"Expect: {MARKER}", status=417, code="expectation_failed"),)
+LATE: dict[str, Any] = {"status": 408, "code": "request_timeout", "closed": True}
 
-ROWS = (*_LENGTHS, *_CHUNKS, *_HEADS, *_LINES, *_STRANGERS, *_EXPECTATIONS)
+_BODIES = (
+    _post(
+        "an expectation that nobody knows",
+        _SIZED,
+        f"Expect: {MARKER}",
+        status=417,
+        code="expectation_failed",
+        closed=True,
+    ),
+    _post("a body that is promised and does not come", "Content-Length: 5000", body="", **LATE),
+    _post("a body that is promised and stops", "Content-Length: 5000", **LATE),
+    _post("chunks that stop", _CHUNKED, body=b"20\r\n[", **LATE),
+    _post("chunks that stop before their end", _CHUNKED, body=_IN_CHUNKS[:-5], **LATE),
+)
+
+ROWS = (*_LENGTHS, *_CHUNKS, *_HEADS, *_LINES, *_STRANGERS, *_BODIES)

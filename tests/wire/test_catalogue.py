@@ -21,6 +21,7 @@ from tests.wire.watched import Watched, check_form
 LIMITS = {
     "HSEIE_HTTP__BATCH_READINGS_MAX": str(batches.READINGS_MAX),
     "HSEIE_HTTP__BODY_BYTES_MAX": str(requests.BODY_BYTES_MAX),
+    "HSEIE_HTTP__BODY_TIMEOUT_S": "1",
     "HSEIE_LOG__FORMAT": "json",
 }
 

@@ -61,6 +61,17 @@ ACCEPTOR = (
     ),
     counter("hseie_acceptor_passed_on_total", "passed_on.{code}", "Requests passed on to analytics, by HTTP status."),
     gauge("hseie_acceptor_connections", "connections", "Open connections, idle ones too."),
+    gauge(
+        "hseie_acceptor_connections_limit",
+        "limits.connections",
+        "Limit: `http.connections_max`, or what open files allow; above it 503 `overloaded`, and closed.",
+    ),
+    gauge("hseie_acceptor_bodies_bytes", "bodies_bytes", "Bytes of bodies that are not whole yet."),
+    gauge(
+        "hseie_acceptor_bodies_limit_bytes",
+        "limits.bodies_bytes",
+        "Limit: `http.bodies_bytes_max`; above it 503 `overloaded`.",
+    ),
     gauge("hseie_acceptor_requests_in_flight", "in_flight", "Requests that wait for their acknowledgement."),
     gauge(
         "hseie_acceptor_requests_in_flight_limit",
@@ -134,6 +145,11 @@ ACCEPTOR = (
 
 ANALYTICS = (
     gauge("hseie_analytics_connections", "connections", "Open HTTP connections, those of acceptors among them."),
+    gauge(
+        "hseie_analytics_connections_limit",
+        "limits.connections",
+        "Limit: `http.connections_max`, or what open files allow; above it 503 `overloaded`, and closed.",
+    ),
     counter("hseie_analytics_queries_total", "queries.{outcome}", "Queries for routes, by how they ended."),
     histogram("hseie_analytics_query_seconds", "query_seconds", "Those answered, waiting for a connection included."),
     gauge("hseie_analytics_queries_in_flight", "queries_in_flight", "Queries that run or wait for a connection."),

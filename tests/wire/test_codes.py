@@ -13,8 +13,7 @@ from tests.wire.catalogue import ROWS
 ROOT = Path(__file__).parents[2]
 
 PROBLEMS_ELSEWHERE = {
-    # Each needs a state of the node, or a client that stands still.
-    "request_timeout": "tests/unit/test_web.py",
+    # Each needs a state of the node.
     "internal": "tests/unit/test_web.py",
     "overloaded": "tests/integration/test_limits.py",
     "writer_unavailable": "tests/faults/test_writer_down.py",

@@ -305,6 +305,14 @@ _MIXED = (
         stores=(stored(), stored(VEHICLE)),
     ),
     _mixed(
+        "as many ids as items, and not one each",
+        batch(_BOTH_IDS, _NO_ID, GOOD),
+        207,
+        counts=(1, 0, 2),
+        errors=("0  unknown_kind", "1  unknown_kind"),
+        stores=(stored(),),
+    ),
+    _mixed(
         "bad ones of both kinds",
         batch(reading(VEHICLE, soc="101"), BAD, GOOD),
         207,

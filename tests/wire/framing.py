@@ -129,6 +129,8 @@ _LINES = (
     _post("a reading with the old version", _SIZED, line="POST /v1/ingest/meter HTTP/1.0", closed=True, **TAKEN),
     _get("no version", line="GET /livez", status=200, closed=True),
     _get("two blanks", line="GET  /livez HTTP/1.1", status=200),
+    _get("a fragment", line=f"GET /livez#{MARKER} HTTP/1.1", status=200),
+    _get("a fragment behind a question", line=f"GET /readyz?verbose#{MARKER} HTTP/1.1", status=404, code="not_found"),
     _get("every resource at once", line="OPTIONS * HTTP/1.1", status=404, code="not_found"),
     _get("a proxy's CONNECT", line="CONNECT localhost:80 HTTP/1.1", status=404, code="not_found"),
     _raw("no host", "GET /livez HTTP/1.1", **NO_HTTP),

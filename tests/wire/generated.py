@@ -208,6 +208,8 @@ class Generator:
             del members[draw(st.sampled_from(kind.wire_fields))]
         elif change == 8:
             members[draw(ANY_NAMES)] = draw(as_json())
+        elif change == 11:
+            members[draw(st.sampled_from(KINDS)).id_wire] = draw(odd_ids)  # of another kind, or an odd one of its own
         pairs = [f"{json.dumps(name)}:{text}" for name, text in members.items()]
         if change == 9:
             pairs = draw(st.permutations(pairs))

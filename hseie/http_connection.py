@@ -4,6 +4,7 @@ Its errors are answered in HSEIE's form; a head, and an answer that nobody reads
 after the last request still gets his answers.
 """
 
+from collections import Counter
 from http import HTTPStatus
 from typing import Any
 
@@ -26,11 +27,15 @@ class Connection(web.RequestHandler):
     `head_since` is when the head began that is not whole yet, on the loop's clock; 0: there is none.
     """
 
-    __slots__ = ("_body", "_stuck_since", "head_since", "made_at")
+    __slots__ = ("_body", "_ended", "_stuck_since", "head_since", "made_at")
 
-    def __init__(self, server: web.Server, **options: Any) -> None:
-        """`options` are those of aiohttp. Raises TypeError for one that it does not know."""
+    def __init__(self, server: web.Server, ended: Counter[str], **options: Any) -> None:
+        """`ended` counts connections that are ended from here, by why; `options` are those of aiohttp.
+
+        Raises TypeError for one that it does not know.
+        """
         super().__init__(server, **options)
+        self._ended = ended
         self.made_at = self._loop.time()
         self.head_since = 0.0
         self._stuck_since = 0.0
@@ -83,6 +88,7 @@ class Connection(web.RequestHandler):
         if self.writing_paused:
             self._stuck_since = self._stuck_since or now
             if now - self._stuck_since > answer_timeout_s:
+                self._ended["slow_reader"] += 1
                 self.transport.abort()
             return
         self._stuck_since = 0.0
@@ -90,9 +96,11 @@ class Connection(web.RequestHandler):
             return
         if self.head_since:
             if now - self.head_since > head_timeout_s:
+                self._ended["slow_head"] += 1
                 self.transport.write(plain_answer(problem_answer("request_timeout")))
                 self.force_close()
         elif self._request_count == 0 and now - self.made_at > head_timeout_s:
+            self._ended["silent"] += 1
             self.force_close()
 
     def handle_error(
@@ -112,12 +120,14 @@ class Connection(web.RequestHandler):
             _log.error("request_failed", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has been begun")
-        response = problem(_problem_of(status, exc))
+        code = _problem_of(exc)
+        self._ended[code] += 1
+        response = problem(code)
         response.force_close()
         return response
 
 
-def _problem_of(status: int, exc: BaseException | None) -> str:
+def _problem_of(exc: BaseException | None) -> str:
     if not isinstance(exc, http_exceptions.HttpProcessingError):
         return "internal"
     too_large = isinstance(exc, http_exceptions.LineTooLong) or "Too many headers" in str(exc)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from aiohttp import http_exceptions, web
 
-from hseie.connections import LimitedSite, accept_with, connections_limit, cut_slow, new_connection, server_of
+from hseie.connections import Entrance, LimitedSite, connections_limit, cut_slow, server_of
+from hseie.http_connection import Connection
 from hseie.ports import bind, bind_error
 from hseie.web import FAREWELL
 
@@ -25,12 +26,12 @@ class Server:
     """A running HTTP server. Made by `start_server`."""
 
     def __init__(
-        self, runner: web.AppRunner, sites: Sequence[web.BaseSite], connections_max: int, head_timeout_s: float
+        self, runner: web.AppRunner, sites: Sequence[LimitedSite], entrance: Entrance, head_timeout_s: float
     ) -> None:
         self._runner = runner
         self._sites = sites
+        self.entrance = entrance
         self.port: int = runner.addresses[0][1]  # the bound one, also where 0 was asked for
-        self.connections_max = connections_max
         self._stopped = False
         self._sweeping = asyncio.create_task(cut_slow(server_of(runner), head_timeout_s))
 
@@ -46,9 +47,7 @@ class Server:
             try:
                 connection, _ = listening.accept()
                 connection.setblocking(False)
-                await loop.connect_accepted_socket(
-                    accept_with(server_of(self._runner), self.connections_max), connection
-                )
+                await loop.connect_accepted_socket(self.entrance.accept, connection)
             except OSError:  # nobody waits, nobody has listened on it yet, or who waited has gone
                 return
 
@@ -118,23 +117,22 @@ async def start_server(
         auto_decompress=False,  # acceptor/inflate.py does it; without, a body without its end would be taken
     )
     await runner.setup()
-    _check_limits(runner, keepalive_s)
-    limit = connections_limit(connections_max)
+    entrance = Entrance(server_of(runner), connections_limit(connections_max))
+    _check_limits(entrance.new_connection(), keepalive_s)
     bound = sockets or bind(host, port, share=reuse_port)
-    sites = [LimitedSite(runner, one, backlog=backlog, connections_max=limit) for one in bound]
+    sites = [LimitedSite(runner, one, entrance, backlog=backlog) for one in bound]
     try:
         for site in sites:
             await site.start()
     except OSError as error:
         await runner.cleanup()
         raise bind_error(error, host, port) from error
-    return Server(runner, sites, limit, head_timeout_s)
+    return Server(runner, sites, entrance, head_timeout_s)
 
 
-def _check_limits(runner: web.AppRunner, keepalive_s: float) -> None:
-    # An option that another version of aiohttp takes and ignores would be a limit that is not there. So a connection is
-    # made here without a socket, and asked.
-    connection = new_connection(server_of(runner))
+def _check_limits(connection: Connection, keepalive_s: float) -> None:
+    # An option that another version of aiohttp takes and ignores would be a limit that is not there. So a connection
+    # without a socket is asked.
     wanted = {
         "_keepalive_timeout": keepalive_s,
         "max_line_size": LINE_BYTES_MAX,

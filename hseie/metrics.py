@@ -61,6 +61,11 @@ ACCEPTOR = (
     ),
     counter("hseie_acceptor_passed_on_total", "passed_on.{code}", "Requests passed on to analytics, by HTTP status."),
     gauge("hseie_acceptor_connections", "connections", "Open connections, idle ones too."),
+    counter(
+        "hseie_acceptor_connections_ended_total",
+        "connections_ended.{reason}",
+        "Connections that it ended: no HTTP, a head too large or too slow, no word, answers not read, one too many.",
+    ),
     gauge(
         "hseie_acceptor_connections_limit",
         "limits.connections",
@@ -137,6 +142,21 @@ ACCEPTOR = (
         "Limit: `http.body_bytes_max`; above it 413, counted as `too_large`.",
     ),
     gauge(
+        "hseie_acceptor_head_timeout_seconds",
+        "limits.head_timeout_s",
+        "Limit: `http.head_timeout_s`; after it the connection is closed, a head that was begun with 408.",
+    ),
+    gauge(
+        "hseie_acceptor_body_timeout_seconds",
+        "limits.body_timeout_s",
+        "Limit: `http.body_timeout_s`; after it 408, counted as `request_timeout`.",
+    ),
+    gauge(
+        "hseie_acceptor_keepalive_seconds",
+        "limits.keepalive_s",
+        "Limit: `http.keepalive_s`; an idle connection is closed after it.",
+    ),
+    gauge(
         "hseie_acceptor_batch_limit_readings",
         "limits.batch_readings",
         "Limit: `http.batch_readings_max`; above it 413, counted as `batch_too_large`.",
@@ -145,6 +165,11 @@ ACCEPTOR = (
 
 ANALYTICS = (
     gauge("hseie_analytics_connections", "connections", "Open HTTP connections, those of acceptors among them."),
+    counter(
+        "hseie_analytics_connections_ended_total",
+        "connections_ended.{reason}",
+        "Connections that it ended: no HTTP, a head too large or too slow, no word, answers not read, one too many.",
+    ),
     gauge(
         "hseie_analytics_connections_limit",
         "limits.connections",

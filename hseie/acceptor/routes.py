@@ -61,6 +61,9 @@ class IngestRoutes:
             "shard_bytes": ingest.frame_bytes_max,
             "body_bytes": http.body_bytes_max,
             "bodies_bytes": http.bodies_bytes_max,
+            "head_timeout_s": http.head_timeout_s,
+            "body_timeout_s": http.body_timeout_s,
+            "keepalive_s": http.keepalive_s,
             "batch_readings": http.batch_readings_max,
             "ack_timeout_ms": ingest.ack_timeout_ms,
             "devices": DEVICES_REMEMBERED_MAX,
@@ -68,6 +71,7 @@ class IngestRoutes:
         self._wait_by_default = ingest.ack == "commit"
         self._commit_timeout_s = ingest.commit_timeout_ms / 1000
         self._in_flight_max = http.requests_in_flight_max
+        self._body_bytes_max = http.body_bytes_max
 
     @property
     def devices_remembered(self) -> int:
@@ -101,7 +105,7 @@ class IngestRoutes:
             body = await self.bodies.read(request)
             failpoints.reach("acceptor.body_read")
             if coding is not None:
-                body = await inflate(body, coding, self.limits["body_bytes"])
+                body = await inflate(body, coding, self._body_bytes_max)
             parsed = self._parser.parse(body, kind, clock.unix_s(), lines=lines)
         except RejectedBodyError as error:
             return problem(error.code, error.detail, headers=error.headers)

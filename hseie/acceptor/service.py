@@ -146,6 +146,7 @@ def _report(
         "reading_errors": counts.reading_errors,
         "passed_on": {str(status): count for status, count in proxy.answers.items()},
         "connections": server.connections,
+        "connections_ended": dict(server.entrance.ended),
         "bodies_bytes": routes.bodies.bytes,
         "devices": routes.devices_remembered,
         "writers_away": sum(link.boot is None for link in links),
@@ -162,5 +163,5 @@ def _report(
         "strangers": sum(link.strangers for link in links),
         "messages_refused": sum(dealer.refused for dealer in dealers),
         "messages_unsent": sum(dealer.unsent for dealer in dealers),
-        "limits": {**routes.limits, "connections": server.connections_max},
+        "limits": {**routes.limits, "connections": server.entrance.connections_max},
     }

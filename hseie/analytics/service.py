@@ -81,10 +81,11 @@ def _report(server: Server, reader: Reader) -> dict[str, Any]:
     """What a heartbeat tells of analytics."""
     return {
         "connections": server.connections,
+        "connections_ended": dict(server.entrance.ended),
         "queries": reader.outcomes,
         "query_seconds": reader.seconds.report(),
         "queries_in_flight": reader.busy,
-        "limits": {"queries_in_flight": reader.busy_max, "connections": server.connections_max},
+        "limits": {"queries_in_flight": reader.busy_max, "connections": server.entrance.connections_max},
     }
 
 

@@ -1,6 +1,6 @@
 """The edge of HTTP on a running node, in bytes: what is no request, what comes too slowly, what does not end.
 
-Every answer is a problem in HSEIE's form, nothing of what is smuggled gets in, and the node has no line of error to show.
+Every answer is a problem in HSEIE's form, nothing of what is smuggled gets in, and no error stands in the node's log.
 """
 
 import json
@@ -36,6 +36,8 @@ def node(module_stage: Stage, new_database: Callable[[], str]) -> Iterator[Node]
         HSEIE_HTTP__CONNECTIONS_MAX=str(CONNECTIONS_MAX),
     ).start()
     yield node
+    ended = node.processes()["acceptor-0"]["stats"]["connections_ended"]
+    assert set(ended) == {"bad_request", "head_too_large", "slow_head", "silent", "turned_away"}
     assert {row["restarts"] for row in node.processes().values()} == {0}
     log = (node.folder / "stderr").read_text()
     assert '"error"' not in log, log

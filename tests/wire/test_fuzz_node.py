@@ -94,7 +94,7 @@ def desk(module_stage: Stage, new_database: Callable[[], str]) -> Desk:
 
 # --- readings ---------------------------------------------------------------------------------------------------------
 
-_JSON = ("application/json",) * 12 + ("application/json; charset=utf-8", "text/json", "APPLICATION/JSON")
+_JSON = ("application/json",) * 12 + ("application/json; charset=utf-8", "text/json", "APPLICATION/JSON;")
 _LINES = ("application/x-ndjson",) * 12 + (
     "application/jsonl",
     "application/ndjson",
@@ -103,7 +103,6 @@ _LINES = ("application/x-ndjson",) * 12 + (
 _WRONG = (
     "",
     "text/plain",
-    "application/json;",
     "application/json; charset=latin-1",
     "a/b, c/d",
     ";;;",

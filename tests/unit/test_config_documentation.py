@@ -23,6 +23,7 @@ CHOICES = {
     "postgres.url": "postgresql://somebody@localhost/readings",
     "log.level": "debug",
     "log.format": "json",
+    "auth.mode": "keys",
     "ingest.ack": "commit",
     "writer.lost_journal": "replace",
     "postgres.migrate": "never",

@@ -163,10 +163,7 @@ async def main(options: Options) -> int:
     console = Console(stderr=options.json == "-")
     reason = await await_server(options.target(), options.wait)
     if reason is not None:
-        print(
-            f"simulator: no server at {options.url}{reason}",
-            file=sys.stderr,
-        )
+        print(f"simulator: no server at {options.url}{reason}", file=sys.stderr)
         return EXIT_UNREACHABLE
 
     def started(driver: Driver) -> None:

@@ -34,7 +34,15 @@ async def serving(answer: Handler, tls: ssl.SSLContext | None = None) -> AsyncIt
 
 
 def options(url: str, **more: Any) -> Options:
-    given: dict[str, Any] = {"fast": True, "devices": 2, "ticks": 3, "concurrency": 2, "quiet": True, "wait": 0.5}
+    given: dict[str, Any] = {
+        "fast": True,
+        "devices": 2,
+        "ticks": 3,
+        "concurrency": 2,
+        "quiet": True,
+        "attempts": 3,
+        "wait": 0.5,
+    }
     return Options(url=url, **(given | more))
 
 

@@ -122,6 +122,8 @@ NO_REQUESTS = {
     "garbage": b"smuggled garbage\r\n\r\n",
     "lines only": b"\x00\x01\x02\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a request of HTTP/2.0": post(meter("smuggled"), version="HTTP/2.0"),
+    "HTTP/0.9 in a head of 1.0": b"GET /livez HTTP/0.9\r\nHost: node\r\n\r\n",
     "HTTP/9.9": b"GET / HTTP/9.9\r\nHost: node\r\n\r\n",
     "TLS": bytes.fromhex("16030100c8010000c40303") + bytes(200),
     "a method that is none": b"G(T / HTTP/1.1\r\nHost: node\r\n\r\n",

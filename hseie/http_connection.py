@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from aiohttp import http_exceptions, web
+from aiohttp import http_exceptions, web, web_response
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
@@ -17,6 +17,9 @@ from hseie.problems import ProblemAnswer, problem_answer
 from hseie.web import problem
 
 _LOOK_AGAIN_S = 0.05
+
+# Versions of libraries are nobody's business. A header of our own on each answer would cost each answer.
+web_response.SERVER_SOFTWARE = "hseie"  # type: ignore[attr-defined]
 
 _log = structlog.get_logger("hseie.web")
 

@@ -317,3 +317,18 @@ async def test_who_does_not_read_his_answer_is_given_up(monkeypatch: pytest.Monk
     assert server.entrance.ended["slow_reader"] == 1
     writer.close()
     await server.stop(0.1)
+
+
+async def test_no_answer_names_the_libraries(server: Server) -> None:
+    async with aiohttp.ClientSession() as session:
+        for path in ("/ok", "/nowhere", "/broken"):
+            async with session.get(_url(server, path)) as answer:
+                assert answer.headers["Server"] == "hseie"
+
+
+async def test_another_http_than_1_is_answered_in_1_1(server: Server) -> None:
+    for line in (b"GET /ok HTTP/2.0", b"GET /ok HTTP/0.9", b"GET /ok"):
+        reader, writer = await asyncio.open_connection(HOST, server.port)
+        writer.write(line + b"\r\nHost: x\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+        writer.close()

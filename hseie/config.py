@@ -43,6 +43,11 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     keepalive_s: Seconds = 75.0
 
 
+class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    mode: Literal["none", "keys"] = "none"
+    open_to_network: bool = False
+
+
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ack: Literal["journal", "commit"] = "journal"
     ack_timeout_ms: Positive = 5000
@@ -107,6 +112,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     node: Node = Node()
     log: Log = Log()
     http: Http = Http()
+    auth: Auth = Auth()
     ingest: Ingest = Ingest()
     writer: Writer = Writer()
     postgres: Postgres = Postgres()

@@ -13,7 +13,9 @@ from hseie.acceptor.collector import WriterLink
 from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser, RejectedBodyError
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
+from hseie.admission import Doorman, Visitor
 from hseie.config import Config
+from hseie.problems import ProblemAnswer
 from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, new_app, problem, problem_response, read_body
 
@@ -45,12 +47,14 @@ class Counts:
 class IngestRoutes:
     """Answers the POST requests of one acceptor."""
 
-    def __init__(self, config: Config, links: Sequence[WriterLink]) -> None:
+    def __init__(self, config: Config, links: Sequence[WriterLink], doorman: Doorman | None = None) -> None:
+        """`doorman` asks for keys; without one everybody may send."""
         http, ingest = config.http, config.ingest
         self.counts = Counts()
         self.draining = False
         self.parting = False  # nobody waits for a commit any more: the receipt of the journal has to do
         self._links = links
+        self._doorman = doorman
         self._parser = ReadingParser(len(links), http.batch_readings_max, ingest.future_max_s, ingest.past_max_days)
         self.limits = {
             "requests_in_flight": http.requests_in_flight_max,
@@ -90,6 +94,12 @@ class IngestRoutes:
     async def _ingest(self, request: web.Request, kind: Kind) -> web.Response:
         if self.draining:
             return problem("draining")
+        visitor: Visitor | None = None
+        if self._doorman is not None:
+            let_in = self._doorman.admit(request.headers, "ingest")
+            if isinstance(let_in, ProblemAnswer):
+                return problem_response(let_in)
+            visitor = let_in
         if request.content_type not in _JSON_TYPES or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
             return problem("unsupported_media_type", "readings are sent as application/json in UTF-8")
         if request.headers.get("Content-Encoding", "identity").lower() not in _ENCODINGS:
@@ -97,9 +107,11 @@ class IngestRoutes:
         try:
             body = await read_body(request)
             failpoints.reach("acceptor.body_read")
-            parsed = self._parser.parse(body, kind, clock.unix_s())
+            parsed = self._parser.parse(body, kind, clock.unix_s(), visitor and visitor.admits)
         except RejectedBodyError as error:
             return problem(error.code, error.detail)
+        if visitor is not None:
+            visitor.spend(parsed.accepted + parsed.rejected)
         self.counts.readings += parsed.accepted + parsed.rejected
         self.counts.rejected += parsed.rejected
         for error_item in parsed.errors:

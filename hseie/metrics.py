@@ -67,7 +67,9 @@ ACCEPTOR = (
     ),
     counter("hseie_acceptor_passed_on_total", "passed_on.{code}", "Requests passed on to analytics, by HTTP status."),
     gauge("hseie_acceptor_keys", "keys", "API keys it knows; 0 where `auth.mode` is none."),
-    gauge("hseie_acceptor_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."),
+    gauge(
+        "hseie_acceptor_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."
+    ),
     gauge("hseie_acceptor_connections", "connections", "Open connections, idle ones too."),
     gauge("hseie_acceptor_requests_in_flight", "in_flight", "Requests that wait for their acknowledgement."),
     gauge(
@@ -144,7 +146,9 @@ ANALYTICS = (
     gauge("hseie_analytics_connections", "connections", "Open HTTP connections, those of acceptors among them."),
     counter("hseie_analytics_refused_total", "refused.{reason}", "Requests turned away at the door, by `code`."),
     gauge("hseie_analytics_keys", "keys", "API keys it knows; 0 where `auth.mode` is none."),
-    gauge("hseie_analytics_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."),
+    gauge(
+        "hseie_analytics_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."
+    ),
     counter("hseie_analytics_queries_total", "queries.{outcome}", "Queries for routes, by how they ended."),
     histogram("hseie_analytics_query_seconds", "query_seconds", "Those answered, waiting for a connection included."),
     gauge("hseie_analytics_queries_in_flight", "queries_in_flight", "Queries that run or wait for a connection."),

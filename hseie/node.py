@@ -55,7 +55,7 @@ def who_is_let_in(config: Config) -> Literal["keys", "this_machine", "everybody"
         return "everybody"
     raise ConfigError(
         f"http.host is {config.http.host or 'empty'!r}, which a network reaches, and auth.mode is none: anybody there "
-        "could send readings and read all of them. Either ask for keys (auth.mode = \"keys\", and make one with "
+        'could send readings and read all of them. Either ask for keys (auth.mode = "keys", and make one with '
         "`hseie keys create`), or, where something else guards the port, say so (auth.open_to_network = true)"
     )
 

@@ -15,7 +15,11 @@ _RETRY_AFTER: Schema = {
 }
 
 _CHALLENGE: Schema = {"description": "how to show who one is (RFC 6750)", "schema": {"type": "string"}}
-_HEADERS = {401: {"WWW-Authenticate": _CHALLENGE}, **dict.fromkeys((429, 503), {"Retry-After": _RETRY_AFTER})}
+_HEADERS = {
+    401: {"WWW-Authenticate": _CHALLENGE},
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
+}
 
 _SECURITY_SCHEMES: dict[str, Schema] = {
     "bearer": {
@@ -23,7 +27,12 @@ _SECURITY_SCHEMES: dict[str, Schema] = {
         "scheme": "bearer",
         "description": "an API key (`hseie keys create`), as RFC 6750 has it",
     },
-    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same key, for simple clients"},
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "the same key, for simple clients",
+    },
 }
 
 

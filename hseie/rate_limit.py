@@ -19,7 +19,7 @@ class Bucket:
         """Return the level at `now`, when the total is `total`; not above `burst`, below zero after an overdraft.
 
         What the others have spent counts as spent right after the last look: whoever looks once in T seconds sees up
-        to T × `per_s` too much, but only while the bucket is full, so never of a key that is at its limit.
+        to T times `per_s` too much, but only while the bucket is full, so never of a key that is at its limit.
         """
         passed_s = max(now - self.at, 0.0)
         self.level = min(burst, self.level + per_s * passed_s - (total - self.total))

@@ -81,14 +81,14 @@ def find_warnings(snapshot: Snapshot) -> list[Problem]:
         found.append(
             Problem(
                 "node",
-                "listens on a network without asking for keys, as auth.open_to_network permits: who reaches it may send "
-                "readings and read all of them. Set auth.mode = keys, unless something else guards the port",
+                "listens on a network and asks nobody for a key, as auth.open_to_network permits: who reaches it may "
+                "send readings and read all of them. Set auth.mode = keys, unless something else guards the port",
             )
         )
     for row in snapshot["processes"]:
         stats = row["stats"]
         if trouble := stats.get("keys_trouble"):
-            found.append(Problem(row["name"], f"{trouble}; the keys that were read last are in force"))
+            found.append(Problem(row["name"], trouble))
         if stats.get("journal") == "slow":
             took = max(stats.get("sync_ms", 0), stats.get("sync_under_way_ms", 0))
             found.append(

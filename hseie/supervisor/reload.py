@@ -44,7 +44,7 @@ class Reloads:
         read_again: Callable[[], Config] | None,
         plan: Callable[[Config], Plan],
     ) -> None:
-        """`read_again` gives the configuration anew; `plan` tells what processes it asks for. Both raise ConfigError."""
+        """`read_again` gives the configuration anew; `plan` what processes it asks for. Both raise ConfigError."""
         self._supervisor = supervisor
         self._read_again = read_again
         self._plan = plan

@@ -5,12 +5,18 @@ Spawned processes import this module again, so it does and imports nothing until
 
 import sys
 
+_INTERRUPTED = 130  # as shells report an end by Ctrl-C
+
 
 def main() -> None:
     """Run the command line; does not return."""
-    from hseie import cli
+    try:
+        from hseie import cli
 
-    sys.exit(cli.main(sys.argv[1:]))
+        code = cli.main(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules are imported; later ones are answered by the command
+        code = _INTERRUPTED
+    sys.exit(code)
 
 
 if __name__ == "__main__":

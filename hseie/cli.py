@@ -142,7 +142,10 @@ def up(file: Path | None, data: str | None, port: int | None) -> int:
     help="Number of meters, and of vehicles.",
 )
 def demo(file: Path | None, data: str | None, port: int | None, devices: int) -> int:
-    """Run a node and a simulated fleet, and show live rates, until Ctrl-C."""
+    """Run a node and a simulated fleet until Ctrl-C.
+
+    Shows live rates.
+    """
     from hseie.demo import run_demo
 
     return int(run_demo(loaded(file, data, port), devices))
@@ -155,8 +158,9 @@ def demo(file: Path | None, data: str | None, port: int | None, devices: int) ->
 @node_options
 @json_option
 def status(file: Path | None, data: str | None, as_json: bool) -> int:
-    """Show the processes of a running node, what is wrong and what to do about it.
+    """Show how a running node is.
 
+    Its processes, what is wrong and what to do about it.
     Exit code 0 when the node is ready, 1 when something is wrong, 69 when no node answers.
     """
     from hseie.status import show_status
@@ -177,11 +181,12 @@ def status(file: Path | None, data: str | None, as_json: bool) -> int:
     help="How long to wait for the end of the reload; it goes on after that.",
 )
 def reload(file: Path | None, data: str | None, as_json: bool, timeout_s: float) -> int:
-    """Have a running node read its configuration again and replace its processes one by one.
+    """Have a running node read its configuration again.
 
-    The node reads the file and the environment it was started with. Devices notice nothing but 503s to be repeated.
-    Exit code 0 when all processes obey the new configuration; 78 when it was refused and nothing changed; 75 when it is
-    not the time for it; 1 when a process does not come up with it, or it takes longer; 69 when no node answers.
+    Its processes are replaced one by one. The node reads the file and the environment it was started with. Devices
+    notice nothing but 503s to be repeated. Exit code 0 when all processes obey the new configuration; 78 when it was
+    refused and nothing changed; 75 when it is not the time for it; 1 when a process does not come up with it, or it
+    takes longer; 69 when no node answers.
     """
     from hseie.commands import run_reload
 
@@ -197,8 +202,9 @@ def reload(file: Path | None, data: str | None, as_json: bool, timeout_s: float)
     help="Read history of the last so many UTC days only. Default: all of it, once.",
 )
 def audit(file: Path | None, data: str | None, as_json: bool, days: int | None) -> int:
-    """Prove the books: journals, checkpoints, books, history by day, dead letters and current states agree.
+    """Prove the books: nothing is lost, nothing is twice.
 
+    Journals, checkpoints, books, history by day, dead letters and current states are laid beside each other.
     Works while the node runs, and without it. Exit code 0 when the books balance, 1 when not, 69 when PostgreSQL does
     not answer, 78 when its tables are not as expected.
     """
@@ -254,7 +260,7 @@ def journal_retire(
 @node_options
 @click.option("--check", "check_only", is_flag=True, help="Change nothing; exit code 1 when migrations are pending.")
 def migrate(file: Path | None, data: str | None, check_only: bool) -> int:
-    """Apply the pending migrations of the schema to the configured database."""
+    """Apply the pending migrations to the database."""
     from hseie.commands import run_migrate
 
     return int(run_migrate(configuration(file, data), check_only=check_only))
@@ -283,7 +289,10 @@ def config_show(file: Path | None, data: str | None, as_json: bool, secrets: boo
 @node_options
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(file: Path | None, data: str | None, arguments: tuple[str, ...]) -> None:
-    """Open psql on the node's database; what follows goes to psql, for example -c "SELECT 1"."""
+    """Open psql on the node's database.
+
+    What follows goes to psql, for example -c "SELECT 1".
+    """
     from hseie.commands import run_psql
 
     run_psql(configuration(file, data), arguments)

@@ -29,10 +29,11 @@ all_option = click.option("--all", "everything", is_flag=True, help="All dead le
 
 @click.group("dead-letter")
 def dead_letter() -> None:
-    """Look at readings that PostgreSQL refused; store them after all, or give them up.
+    """Look after readings that PostgreSQL refused.
 
-    They were acknowledged, so they are kept with the reason. Once what refused them is gone (a constraint, a trigger),
-    `retry` stores each where it belongs: a correction that came later is not undone.
+    Store them after all, or give them up. They were acknowledged, so they are kept with the reason. Once what refused
+    them is gone (a constraint, a trigger), `retry` stores each where it belongs: a correction that came later is not
+    undone.
     """
 
 

@@ -29,23 +29,27 @@ def load(
 ) -> Loaded:
     """Read the configuration; later sources win: defaults, `file`, `environ`, `overrides` (dotted key to value).
 
-    Raises ConfigError that names the key, what is wrong with it and, for an unknown key, the nearest known one.
+    Raises ConfigError that names every wrong key, what is wrong with it and, for an unknown one, the nearest known.
     """
     types = _key_types()
     sections: dict[str, dict[str, Any]] = {}
     origins = dict.fromkeys(types, "default")
+    mistakes = []
     for item in values(file, environ or {}, overrides or {}, Config.__struct_fields__):
         if item.key not in types:
-            raise ConfigError(_unknown(item, types))
+            mistakes.append(_unknown(item, types))
+            continue
         section, name = item.key.split(".", 1)
         try:
             converted = msgspec.convert(item.value, types[item.key], strict=isinstance(item.value, str) is False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{item.key} ({item.origin}): {str(error)[:1].lower()}{str(error)[1:]}") from None
+            mistakes.append(f"{item.key} ({item.origin}): {str(error)[:1].lower()}{str(error)[1:]}")
+            continue
         sections.setdefault(section, {})[name] = converted
         origins[item.key] = item.origin
+    _refuse(mistakes)
     config = msgspec.convert(sections, Config)
-    _check_relations(config)
+    _refuse(_broken_relations(config))
     return Loaded(config, origins)
 
 
@@ -63,8 +67,13 @@ def _unknown(item: Value, types: Mapping[str, Any]) -> str:
     return f"unknown key {item.key} ({item.origin}); {advice}"
 
 
-def _check_relations(config: Config) -> None:
-    """Refuse values that are each possible but not together."""
+def _refuse(mistakes: list[str]) -> None:
+    if mistakes:
+        raise ConfigError("\n  ".join(mistakes if len(mistakes) == 1 else ["the configuration is wrong:", *mistakes]))
+
+
+def _broken_relations(config: Config) -> list[str]:
+    """Return what is wrong with values that are each possible but not together."""
     relations = (
         (
             config.supervisor.heartbeat_timeout_ms >= 4 * config.supervisor.heartbeat_ms,
@@ -101,6 +110,4 @@ def _check_relations(config: Config) -> None:
             "postgres.url must be like postgresql://user:password@host:5432/database",
         ),
     )
-    for holds, message in relations:
-        if not holds:
-            raise ConfigError(message)
+    return [message for holds, message in relations if not holds]

@@ -135,7 +135,17 @@ async def ask_snapshot(run_dir: Path, timeout_s: float) -> Snapshot:
     try:
         return await _ask(run_dir, StatusRequest(), timeout_s)
     except TimeoutError:
-        raise NotReachableError(f"no node answers at {run_dir}; start one with `hseie up`") from None
+        raise NotReachableError(_why_none_answers(run_dir)) from None
+
+
+def _why_none_answers(run_dir: Path) -> str:
+    try:
+        may_enter = os.access(run_dir, os.X_OK) or not run_dir.exists()
+    except PermissionError:  # nor may its parent be entered
+        may_enter = False
+    if not may_enter:
+        return f"{run_dir} is closed to this user; ask as the user that runs the node"
+    return f"no node answers at {run_dir}; start one with `hseie up`"
 
 
 async def ask_reload(run_dir: Path, timeout_s: float) -> dict[str, Any]:

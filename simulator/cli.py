@@ -51,6 +51,6 @@ simulate = click.Command(
     "simulate",
     callback=_run,
     params=[_parameter(declared.name, declared, _hints[declared.name]) for declared in fields(Options)],
-    help="A fleet of smart meters and electric vehicles, as a client of an ingestion server.",
+    help="A fleet of meters and vehicles, as a client of a node.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from hseie import __version__, cli
+from hseie import __main__, __version__, cli
 from hseie import commands as commands_module
 from hseie.errors import ExitCode
 
@@ -44,6 +44,8 @@ def test_help_of_everything(capsys: Capture) -> None:
     assert names <= set(commands())
     for command in commands():
         assert command in overview
+        [line] = [line for line in overview.splitlines() if line.split()[:1] == [command]]
+        assert not line.endswith("..."), "the first sentence of a command's help has to fit"
         assert cli.main([command, "--help"]) == ExitCode.OK
         assert "Usage: hseie " + command in capsys.readouterr().out
 
@@ -83,6 +85,26 @@ def test_no_node_answers(
     captured = capsys.readouterr()
     assert captured.err.startswith("hseie: no node answers")
     assert captured.err.count("\n") == 1
+
+
+def test_a_node_of_somebody_else_is_not_called_missing(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hseie.status.ASK_TIMEOUT_S", 0.05)
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr("os.access", lambda *_: False)  # who runs the tests may be root, who may enter anything
+    assert cli.main(["status", "--data", str(tmp_path)]) == ExitCode.UNAVAILABLE
+    assert "is closed to this user; ask as the user that runs the node" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 130
 
 
 @pytest.mark.parametrize("command", ["audit", "migrate", "psql"])

@@ -254,6 +254,18 @@ def test_a_wrong_value_is_an_error_that_names_the_key(text: str, message: str, t
     assert caught.value.exit_code == ExitCode.CONFIG
 
 
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[http]\nprot = 1\nport = 70000\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"HSEIE_WRITER__SHARDS": "0"})
+    lines = str(caught.value).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["unknown", "http.port", "writer.shards"]
+    file.write_text("[supervisor]\nheartbeat_ms = 14000\nrestart_delay_ms = 20000\n")
+    with pytest.raises(ConfigError, match=r"(?s)heartbeat_timeout_ms must be.*restart_delay_max_ms must not"):
+        load(file)
+
+
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml"):
         load(tmp_path / "absent.toml")

@@ -13,6 +13,11 @@ _RETRY_AFTER: Schema = {
     "description": "seconds to wait before the next attempt",
     "schema": {"type": "integer", "minimum": 1, "maximum": RETRY_AFTER_MAX_S},
 }
+_NDJSON: Schema = {
+    "application/x-ndjson": {
+        "schema": {"type": "string", "description": "one reading a line, as JSON; always answered as a batch"}
+    }
+}
 
 _CHALLENGE: Schema = {"description": "how to show who one is (RFC 6750)", "schema": {"type": "string"}}
 _HEADERS = {
@@ -68,7 +73,9 @@ def _description(config: Config) -> str:
         "Only 429, 502, 503 and 504 may be retried, after the time in `Retry-After`; every other 4xx is final. "
         f"Timestamps may be up to {future} s ahead and {past} days old; "
         f"a batch holds up to {config.http.batch_readings_max} readings, "
-        f"a body up to {config.http.body_bytes_max} bytes after inflating (`Content-Encoding: gzip` is taken)."
+        f"a body up to {config.http.body_bytes_max} bytes after inflating "
+        "(`Content-Encoding: gzip` and `deflate` are taken). "
+        "Of a member that an object names twice the last one counts."
     )
 
 
@@ -91,7 +98,10 @@ def _operation(route: Route, *, with_keys: bool) -> Schema:
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": route.body}, **_NDJSON},
+        }
     problems = route.problems
     if with_keys:
         operation["security"] = _security(route)

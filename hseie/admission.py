@@ -33,7 +33,7 @@ _LOOK_S = 0.25
 class Headers(Protocol):
     """The headers of a request, as aiohttp has them."""
 
-    def getall(self, key: str, default: Any = ..., /) -> Sequence[str]: ...
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
 @dataclass(slots=True)
@@ -125,16 +125,17 @@ async def watch(doorman: Doorman | None) -> None:
         if now - refreshed_at >= _REFRESH_S:
             refreshed_at = now
             doorman.ring.refresh()
+            doorman.registry.refresh()
         await asyncio.sleep(_LOOK_S)
 
 
 def key_figures(doorman: Doorman | None) -> dict[str, Any]:
     """Return what a heartbeat tells of the keys."""
-    trouble = doorman.ring.problem if doorman is not None else None
+    ring = doorman.ring if doorman is not None else None
     return {
-        "keys": len(doorman.ring) if doorman is not None else 0,
-        "keys_stale": int(bool(trouble)),
-        "keys_trouble": trouble or "",
+        "keys": ring.keys if ring is not None else 0,
+        "keys_stale": int(ring is not None and bool(ring.problem)),
+        "keys_trouble": ring.problem if ring is not None else "",
     }
 
 

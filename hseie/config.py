@@ -45,6 +45,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mode: Literal["none", "keys"] = "none"
+    keys_file: str = ""
     open_to_network: bool = False
 
 
@@ -123,6 +124,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     @property
     def data_dir(self) -> Path:
         return Path(self.node.data).expanduser().absolute()
+
+    @property
+    def keys_file(self) -> Path:
+        """The file of the API keys, with the default resolved."""
+        given = self.auth.keys_file
+        return Path(given).expanduser().absolute() if given else self.data_dir / "keys.sqlite"
 
     @property
     def analytics_port(self) -> int:

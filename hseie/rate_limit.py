@@ -33,9 +33,12 @@ class Bucket:
         self.total += amount
 
 
-def wait_s(level: float, per_s: float) -> float:
-    """Return how long until a level is above zero at a rate; 0 when it is. A bucket that is not refilled: for ever."""
-    if level > 0:
+def wait_s(level: float, per_s: float, burst: float) -> float:
+    """Return how long until a bucket has enough for a request, one; 0 when it has. One that nothing refills: for ever.
+
+    What comes with the request may be more: it then overdraws, and is paid off before the next one is let in.
+    """
+    missing = min(1.0, burst) - level
+    if missing <= 0:
         return 0.0
-    # At exactly zero any moment will do; the least there is keeps it apart from "now".
-    return max(-level / per_s, 1e-3) if per_s > 0 else float("inf")
+    return missing / per_s if per_s > 0 else float("inf")

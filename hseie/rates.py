@@ -31,7 +31,7 @@ class Rates:
         if kept is None or kept.key is not key:
             kept = self._meet(key, now)
         level = kept.bucket.look(self._counters.total(key.place), now, key.readings_per_s, key.burst_readings)
-        return wait_s(level, key.readings_per_s)
+        return wait_s(level, key.readings_per_s, key.burst_readings)
 
     def spend(self, key: Key, amount: int) -> None:
         """Take off what a key that was just looked at has sent."""

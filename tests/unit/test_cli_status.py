@@ -165,9 +165,7 @@ def test_a_node_that_is_open_to_a_network_is_a_warning_and_so_are_keys_that_cann
     seen = snapshot(
         row("acceptor-0", stats={"keys_trouble": "the file is gone"}), row("analytics", stats={"keys_trouble": ""})
     )
-    assert [(found.process, found.text) for found in find_warnings(seen)] == [
-        ("acceptor-0", "the file is gone")
-    ]
+    assert [(found.process, found.text) for found in find_warnings(seen)] == [("acceptor-0", "the file is gone")]
     assert find_problems(seen) == []
     for access, warned in (("everybody", 1), ("this_machine", 0), ("keys", 0)):
         seen["node"]["access"] = access

@@ -20,7 +20,7 @@ class Fleet:
 
     def send(self, process: int, readings: int, now: float) -> bool:
         """Whether a batch was let in."""
-        if wait_s(self.level(process, now), self.per_s):
+        if wait_s(self.level(process, now), self.per_s, self.burst):
             return False
         self.total += readings
         self.buckets[process].spend(readings)
@@ -30,16 +30,16 @@ class Fleet:
 def test_a_burst_goes_through_and_then_the_rate() -> None:
     fleet = Fleet(1, per_s=10, burst=50)
     assert [fleet.send(0, 1, 0.0) for _ in range(51)] == [*[True] * 50, False]
-    assert [fleet.send(0, 1, 0.25) for _ in range(4)] == [True, True, True, False]  # two and a half, and overdrawn
+    assert [fleet.send(0, 1, 0.25) for _ in range(3)] == [True, True, False]  # two and a half
     assert fleet.level(0, 100.0) == 50
 
 
 def test_a_batch_may_overdraw_and_is_paid_off() -> None:
     fleet = Fleet(1, per_s=10, burst=50)
     assert fleet.send(0, 1050, 0.0)
-    assert wait_s(fleet.level(0, 0.0), 10) == pytest.approx(100)
-    assert not fleet.send(0, 1, 99.9)
-    assert fleet.send(0, 1, 100.1)
+    assert wait_s(fleet.level(0, 0.0), 10, 50) == pytest.approx(100.1)
+    assert not fleet.send(0, 1, 100.0)
+    assert fleet.send(0, 1, 100.2)
 
 
 def test_what_one_process_lets_in_is_taken_off_in_the_others_too() -> None:
@@ -67,10 +67,19 @@ def test_a_limit_that_was_lowered_holds_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "per_s", "expected"), [(1, 10, 0), (0.01, 10, 0), (0, 10, 0.001), (-5, 10, 0.5), (-5, 0, math.inf)]
+    ("level", "per_s", "burst", "expected"),
+    [
+        (1, 10, 50, 0),
+        (0.5, 10, 50, 0.05),
+        (0, 10, 50, 0.1),
+        (-5, 10, 50, 0.6),
+        (-5, 0, 50, math.inf),
+        (0, 10, 0, 0),  # nobody may send at once, and yet one after the other
+        (-1, 10, 0, 0.1),
+    ],
 )
-def test_how_long_to_wait(level: float, per_s: float, expected: float) -> None:
-    assert wait_s(level, per_s) == expected
+def test_how_long_to_wait(level: float, per_s: float, burst: int, expected: float) -> None:
+    assert wait_s(level, per_s, burst) == pytest.approx(expected)
 
 
 def test_in_the_long_run_no_more_than_the_rate_whoever_is_asked() -> None:

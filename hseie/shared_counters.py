@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hseie.errors import HseieError
+from hseie.key_text import KEYS_MAX
 
-PLACES = 4096  # keys there may be
+PLACES = KEYS_MAX
 SLOTS = 264  # acceptors there may be, each with a successor for a moment, and analytics
 
 _NAME = "counters-1"  # another number for another layout

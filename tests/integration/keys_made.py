@@ -6,7 +6,8 @@ from typing import Any
 
 from hseie.access import Devices, Key
 from hseie.admission import Doorman
-from hseie.keys import DeviceRegistry, KeyRing, KeyStore
+from hseie.key_store import KeyStore
+from hseie.keys import DeviceRegistry, KeyRing
 from hseie.rates import Rates
 from hseie.shared_counters import SharedCounters
 

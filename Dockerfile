@@ -2,7 +2,7 @@
 #
 #   docker build -t hseie .
 #   docker run --rm -e DATABASE_URL=postgresql://user:password@host/database hseie migrate
-#   docker run -v hseie-data:/data hseie keys create --name meters --scope ingest
+#   docker run -v hseie-data:/data hseie keys create meters --scope ingest
 #   docker run -e DATABASE_URL=postgresql://user:password@host/database -e HSEIE_AUTH__MODE=keys -v hseie-data:/data \
 #     -p 3000:3000 --stop-timeout 40 hseie
 #

@@ -27,6 +27,7 @@ _BAD = "this API key is not valid, or not any more; `hseie keys list` shows thos
 _SEVERAL = "the request carries several keys; send one"
 
 _REFRESH_S = 1.0  # a key that is revoked is out after that
+_REFRESH_AT_ONCE_S = 0.1  # a key that nobody knows may be a new one; strangers shall not keep us reading
 _LOOK_S = 0.25
 
 
@@ -59,6 +60,7 @@ class Doorman:
     registry: DeviceRegistry
     rates: Rates
     refused: dict[str, int] = field(default_factory=dict)  # by the code of the answer
+    refreshed_at: float = 0.0
     unix_s: Callable[[], float] = clock.unix_s
     monotonic_s: Callable[[], float] = time.monotonic
 
@@ -75,7 +77,7 @@ class Doorman:
         given = presented_keys(headers)
         if len(given) != 1:
             return _unauthorized(_INVALID, _SEVERAL) if given else _unauthorized(CHALLENGE, _HOW)
-        key = self.ring.find(given.pop())
+        key = self._find(given.pop())
         if key is None or not key.is_good(self.unix_s()):
             if key is None and self.ring.problem:
                 return problem_answer("keys_unavailable", "The file of the keys cannot be read.")
@@ -92,6 +94,20 @@ class Doorman:
             limit = f"{key.readings_per_s:g} readings a second"
             return problem_answer("rate_limited", f"this key may send {limit}; a query counts as one", retry_s=wait_s)
         return key
+
+    def _find(self, presented: str) -> Key | None:
+        key = self.ring.find(presented)
+        if key is None and (now := self.monotonic_s()) - self.refreshed_at > _REFRESH_AT_ONCE_S:
+            # Whoever has just been given a key uses it, and a 401 would be final.
+            self.refresh(now)
+            key = self.ring.find(presented)
+        return key
+
+    def refresh(self, now: float) -> None:
+        """Notice what was changed about the keys. `now` is monotonic seconds."""
+        self.refreshed_at = now
+        self.ring.refresh()
+        self.registry.refresh()
 
     def _admits(self, key: Key) -> Callable[[str], str | None] | None:
         if key.devices.all and not key.devices_max:
@@ -118,14 +134,11 @@ async def watch(doorman: Doorman | None) -> None:
     """Keep the keys and the rates up to date, for ever."""
     if doorman is None:
         return
-    refreshed_at = time.monotonic()
     while True:
         now = time.monotonic()
         doorman.rates.look(now)
-        if now - refreshed_at >= _REFRESH_S:
-            refreshed_at = now
-            doorman.ring.refresh()
-            doorman.registry.refresh()
+        if now - doorman.refreshed_at >= _REFRESH_S:
+            doorman.refresh(now)
         await asyncio.sleep(_LOOK_S)
 
 

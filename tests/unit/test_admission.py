@@ -33,8 +33,17 @@ class Ring:
     def __init__(self, known: Key, problem: str | None = None) -> None:
         self.known, self.problem = known, problem
 
+        self.new: set[str] = set()  # known after the next look at the file
+        self.looks = 0
+        self._others: set[str] = set()
+
     def find(self, presented: str) -> Key | None:
-        return self.known if presented == GOOD else None
+        return self.known if presented in {GOOD, *self._others} else None
+
+    def refresh(self) -> bool:
+        self.looks += 1
+        self._others |= self.new
+        return True
 
 
 class Registry:
@@ -48,6 +57,9 @@ class Registry:
             return False
         self.devices.add(device)
         return True
+
+    def refresh(self) -> None:
+        pass
 
 
 class Counter:
@@ -138,6 +150,22 @@ def test_while_the_keys_cannot_be_read_nobody_is_told_that_his_key_is_wrong() ->
     assert refusal(key(), {"X-API-Key": "perhaps-new"}, problem="unreadable")[:2] == (503, "keys_unavailable")
     assert isinstance(ask(key(), BEARER, problem="unreadable"), Visitor)
     assert refusal(key(revoked_at=NOW), BEARER, problem="unreadable")[0] == 401
+
+
+def test_a_key_that_was_just_made_is_good_at_once_and_strangers_do_not_keep_us_reading() -> None:
+    at_door = doorman(key())
+    ring = cast(Ring, at_door.ring)
+    now = 1000.0
+    at_door.monotonic_s = lambda: now
+    ring.new = {"brand-new"}
+    assert isinstance(at_door.admit(CIMultiDict({"X-API-Key": "brand-new"}), "ingest"), Visitor)
+    for _ in range(100):
+        at_door.admit(CIMultiDict({"X-API-Key": "stranger"}), "ingest")
+    assert ring.looks == 1
+    now += 0.2
+    at_door.admit(CIMultiDict({"X-API-Key": "stranger"}), "ingest")
+    at_door.admit(CIMultiDict(BEARER), "ingest")
+    assert ring.looks == 2
 
 
 def test_a_scope_that_is_missing_is_named() -> None:

@@ -25,7 +25,7 @@ FLOORS = (
     "__init__ access answers clock config config_change config_load config_sources durable errors failpoints frames "
     "histogram key_text logs metric_types metrics metrics_document metrics_writer openapi openapi_schemas problems "
     "rate_limit readings resources retry_after route_table tables",
-    # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, SQLite files, HTTP, the body of a process, counters.
+    # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, SQLite files, HTTP, processes, counters.
     "bus control database journal_file books balance migrations audit dead_letters lost_journals ports connections web "
     "http_server keys_file key_store keys shared_counters rates admission process embedded.",
     # The processes of a node.

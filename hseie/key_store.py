@@ -28,9 +28,12 @@ class KeyStore:
 
     @classmethod
     def open(cls, path: Path, create: bool = False) -> "KeyStore":
-        """Open the file; where it is not there, make it if `create` says so. Raises KeysFileError."""
+        """Open the file; where it is not there, make it if `create` says so.
+
+        Raises KeysFileError, and KeyRefusedError where there is none and none is to be made.
+        """
         if not create and not path.exists():
-            raise KeysFileError(explained(path, FileNotFoundError()))
+            raise KeyRefusedError(explained(path, FileNotFoundError()))
         return cls(path, make_file(path))
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from hseie import clock
 from hseie.access import Key
 from hseie.errors import KeysFileError
 from hseie.key_text import digest, split_key
-from hseie.keys_file import NotMadeError, WatchedFile, explained, read_keys, transaction
+from hseie.keys_file import NotMadeError, WatchedFile, change_token, explained, read_keys, transaction
 from hseie.resources import sql
 
 DEVICES_HELD_MAX = 500_000  # in the memory of one process, over all keys: about 100 bytes each
@@ -60,6 +60,8 @@ class KeyRing:
             self._file.close()
             self._token = ""
             self.problem = explained(self._file.path, error)
+            if self._keys:
+                self.problem += f"; the {self.keys} keys known before stay in force until a restart"
             return False
         self.refreshed_at = clock.unix_s()
         return changed
@@ -70,7 +72,7 @@ class KeyRing:
     def _read(self) -> bool:
         database = self._file.database()
         with transaction(database, "DEFERRED"):
-            (token,) = database.execute(sql("keys", "change_token"), ("keys",)).fetchone()
+            token = change_token(database, "keys")
             if token == self._token:
                 return False  # only devices were written
             listed, damaged = read_keys(database)
@@ -120,7 +122,7 @@ class DeviceRegistry:
 
     def _look_for_changes(self) -> None:
         if self._file.has_changed():
-            (token,) = self._file.database().execute(sql("keys", "change_token"), ("devices",)).fetchone()
+            token = change_token(self._file.database(), "devices")
             if token != self._token:
                 self._forget()
             self._token = token

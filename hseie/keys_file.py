@@ -8,16 +8,18 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import orjson
 
-from hseie.access import SCOPES, Devices, Key
+from hseie.access import Key
 from hseie.durable import sync_folder
 from hseie.errors import KeysFileError
+from hseie.key_text import KEYS_MAX
 from hseie.resources import sql
 
 VERSION = 1  # of the schema: PRAGMA user_version
@@ -153,13 +155,21 @@ class ListedKey:
     devices_seen: int
 
 
+def change_token(database: sqlite3.Connection, what: str) -> str:
+    """Return the token that is another one after each change of the "keys" or the "devices". Raises sqlite3.Error."""
+    found = database.execute(sql("keys", "change_token"), (what,)).fetchone()
+    if found is None:
+        raise sqlite3.DatabaseError(f"no such token: {what}")
+    return str(found[0])
+
+
 def read_keys(database: sqlite3.Connection) -> tuple[list[ListedKey], list[str]]:
     """Return the keys, the oldest first, and the ids of rows that are damaged. Raises sqlite3.Error."""
     keys, damaged = [], []
     for row in database.execute(sql("keys", "key_list")).fetchall():
         try:
             keys.append(ListedKey(_key(row), row[-1]))
-        except (ValueError, TypeError):
+        except (ValueError, msgspec.ValidationError):
             damaged.append(str(row[0]))
     return keys, damaged
 
@@ -175,26 +185,43 @@ def write_key(database: sqlite3.Connection, key: Key) -> None:
 
 
 def _key(row: Sequence[Any]) -> Key:
-    """Return the key of a row of `key_list`. Raises ValueError and TypeError for one that is damaged."""
-    key_id, name, digest, scopes_text, named_text, prefixes_text, *rest = row[:-1]
-    scopes = frozenset(orjson.loads(scopes_text))
-    if not scopes <= frozenset(SCOPES) or len(digest) != _DIGEST_BYTES:
-        raise ValueError("not a scope or digest of ours")
-    devices = Devices(frozenset(orjson.loads(named_text)), tuple(orjson.loads(prefixes_text)))
-    return Key(key_id, name, bytes(digest), scopes, devices, *rest)
+    """Return the key of a row of `key_list`. Raises ValueError and msgspec.ValidationError for one that is damaged."""
+    key_id, name, digest, scopes, named, prefixes, *rest = row[:-1]
+    devices = {"named": orjson.loads(named), "prefixes": orjson.loads(prefixes)}
+    values = (key_id, name, digest, orjson.loads(scopes), devices, *rest)
+    names = (field.name for field in fields(Key))
+    key = msgspec.convert(dict(zip(names, values, strict=True)), Key, builtin_types=(bytes,))
+    if len(key.digest) != _DIGEST_BYTES or not 0 <= key.place < KEYS_MAX:
+        raise ValueError("no digest or place of ours")
+    return key
+
+
+def _make_folder(folder: Path) -> None:
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        with contextlib.suppress(FileExistsError):
+            missing.mkdir()
+            _give_to_owner_of(missing.parent, missing)
+
+
+def _give_to_owner_of(folder: Path, made: Path | int) -> None:
+    """Where we are root, give what we have made in a folder to the folder's owner, who is to use it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        if isinstance(made, int):
+            os.fchown(made, owner.st_uid, owner.st_gid)
+        else:
+            os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _make_empty(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
     except FileExistsError:
         return
     # It is new, so nobody in this process can have a lock on it that closing it would take away.
     try:
-        if os.geteuid() == 0:  # SQLite gives what it makes beside it to the same owner
-            folder = path.parent.stat()
-            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+        _give_to_owner_of(path.parent, descriptor)  # SQLite gives what it makes beside it to the same owner
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,16 +1,16 @@
 -- The API keys of a node, and the devices that each has reported for (SQLite). An operator may read it with any sqlite3.
 CREATE TABLE IF NOT EXISTS api_key (
-    key_id TEXT PRIMARY KEY,        -- public: it stands at the start of the key
-    name TEXT NOT NULL,
-    digest BLOB NOT NULL,           -- SHA-256 of the secret, which nobody has but the holder
-    scopes TEXT NOT NULL,           -- JSON: ingest, read, admin
-    devices TEXT NOT NULL,          -- JSON: ids of devices it may speak for ...
-    prefixes TEXT NOT NULL,         -- JSON: ... and beginnings of such ids; all devices without any of both
-    readings_per_s REAL NOT NULL,   -- 0: no limit, here and below
+    key_id TEXT PRIMARY KEY,       -- public: it stands at the start of the key
+    name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 64),
+    digest BLOB NOT NULL CHECK (length(digest) = 32),  -- SHA-256 of the secret, which only its holder has
+    scopes TEXT NOT NULL,          -- JSON: ingest, read, admin
+    devices TEXT NOT NULL,         -- JSON: ids of devices it may speak for ...
+    prefixes TEXT NOT NULL,        -- JSON: ... and beginnings of such ids; all devices without any of both
+    readings_per_s REAL NOT NULL,  -- 0: no limit, here and below
     burst_readings INTEGER NOT NULL,
     devices_max INTEGER NOT NULL,
-    place INTEGER NOT NULL UNIQUE,  -- its row in the counters that the processes share
-    created_at REAL NOT NULL,       -- Unix seconds, here and below
+    place INTEGER NOT NULL UNIQUE CHECK (place BETWEEN 0 AND 4095),  -- in the counters that the processes share
+    created_at REAL NOT NULL,      -- Unix seconds, here and below
     expires_at REAL,
     revoked_at REAL,
     devices_seen INTEGER NOT NULL DEFAULT 0  -- rows of key_device; the triggers below count

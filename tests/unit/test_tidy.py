@@ -33,8 +33,8 @@ FLOORS = (
     # Wiring.
     "topology node",
     # The command line.
-    "cli cli_dead_letter cli_journal cli_keys commands demo journal_command journal_retire keys_command "
-    "status __main__",
+    "cli cli_dead_letter cli_journal cli_keys commands demo journal_command journal_retire keys_command status "
+    "__main__",
 )
 IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3", "subprocess", "uvloop", "zmq"}
 

@@ -50,6 +50,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mode: Literal["none", "keys"] = "none"
     keys_file: str = ""
+    open_to_network: bool = False
 
 
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -43,7 +43,7 @@ def _parser() -> ReadingParser:
 
 @pytest.fixture(scope="module")
 def frame() -> Frame:
-    [rows] = ReadingParser(1, 10_000, 300, 400).parse(BODY, VEHICLE, NOW).rows.values()
+    [rows] = ReadingParser(1, 10_000, 300, 400).parse(BODY, VEHICLE, NOW).rows[VEHICLE.number].values()
     return Frame(1, 1, False, (Part(VEHICLE.number, READINGS, "".join(rows).encode()),))
 
 

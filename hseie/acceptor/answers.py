@@ -10,6 +10,7 @@ import orjson
 
 from hseie.acceptor.parse import Parsed
 from hseie.acceptor.tickets import Receipt
+from hseie.access import NOT_ALLOWED, OVER_QUOTA
 from hseie.problems import ERRORS_MAX, ProblemAnswer, problem_answer
 from hseie.readings import Kind
 
@@ -89,8 +90,10 @@ def answer_batch(
 
 
 def answer_rejected(parsed: Parsed) -> ProblemAnswer:
-    """Return the answer to a request of which no reading was good."""
-    if not parsed.is_batch:
-        return problem_answer("invalid_reading", "", parsed.errors)
-    counts = {"accepted": 0, "duplicates": 0, "rejected": parsed.rejected}
-    return problem_answer("all_rejected", f"{parsed.rejected} readings refused", parsed.errors, extra=counts)
+    """Return the answer to a request of which no reading was taken."""
+    counts = {"accepted": 0, "duplicates": 0, "rejected": parsed.rejected} if parsed.is_batch else None
+    detail = f"{parsed.rejected} readings refused" if parsed.is_batch else ""
+    code = "all_rejected" if parsed.is_batch else "invalid_reading"
+    if sum(parsed.refused.values()) == parsed.rejected:  # good readings, all of them
+        code = NOT_ALLOWED if NOT_ALLOWED in parsed.refused else OVER_QUOTA
+    return problem_answer(code, detail, parsed.errors, extra=counts)

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from hseie import clock, failpoints
 from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference
+from hseie.acceptor.bodies import RejectedBodyError
 from hseie.acceptor.collector import WriterLink
-from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser, RejectedBodyError
+from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
 from hseie.config import Config
@@ -69,8 +70,8 @@ class IngestRoutes:
     def devices_remembered(self) -> int:
         return self._parser.devices_remembered
 
-    def route(self, kind: Kind) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """Return what answers a POST of readings of `kind`."""
+    def route(self, kind: Kind | None) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Return what answers a POST of readings of `kind`, or (None) of every kind."""
 
         async def ingest(request: web.Request) -> web.Response:
             counts = self.counts
@@ -87,7 +88,7 @@ class IngestRoutes:
 
         return ingest
 
-    async def _ingest(self, request: web.Request, kind: Kind) -> web.Response:
+    async def _ingest(self, request: web.Request, kind: Kind | None) -> web.Response:
         if self.draining:
             return problem("draining")
         if request.content_type not in _JSON_TYPES or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
@@ -115,11 +116,11 @@ class IngestRoutes:
             return problem("overloaded", retry_s=max(link.backlog_s for link in self._links))
         self.counts.in_flight += 1
         try:
-            return await self._store(parsed, kind, preference)
+            return await self._store(parsed, preference)
         finally:
             self.counts.in_flight -= 1
 
-    async def _store(self, parsed: Parsed, kind: Kind, preference: Preference) -> web.Response:
+    async def _store(self, parsed: Parsed, preference: Preference) -> web.Response:
         """Send the rows to their writers and answer when all of them have acknowledged.
 
         If one shard cannot take its part, the answer is 503 although others may have: the client sends all again, and
@@ -127,11 +128,12 @@ class IngestRoutes:
         """
         tickets: list[Ticket] = []
         try:
-            for shard, rows in parsed.rows.items():
-                ticket = self._links[shard].add(kind.number, rows, preference.wait)
-                if isinstance(ticket, Refusal):
-                    return problem(ticket.code, retry_s=ticket.retry_s)
-                tickets.append(ticket)
+            for kind, rows_of_shards in parsed.rows.items():
+                for shard, rows in rows_of_shards.items():
+                    ticket = self._links[shard].add(kind, rows, preference.wait)
+                    if isinstance(ticket, Refusal):
+                        return problem(ticket.code, retry_s=ticket.retry_s)
+                    tickets.append(ticket)
             receipts: list[Receipt] = []
             duplicates = 0
             for ticket in tickets:
@@ -152,7 +154,7 @@ class IngestRoutes:
         if parsed.is_batch:
             status, body = answer_batch(parsed, receipts, duplicates, stored, parked)
         else:
-            status, body = answer_one(kind, parsed, receipts[0], bool(duplicates), stored, parked)
+            status, body = answer_one(KINDS[tickets[0].kind], parsed, receipts[0], bool(duplicates), stored, parked)
         response = web.Response(body=body, status=status, content_type="application/json")
         failpoints.reach("acceptor.before_answer")
         # A wait that was not long enough is not confirmed: the answer is then the 202 of the journal.

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hseie.acceptor.bodies import RejectedBodyError
 from hseie.acceptor.explain import explain
-from hseie.acceptor.parse import Parsed, ReadingParser, RejectedBodyError
+from hseie.acceptor.parse import Parsed, ReadingParser
 from hseie.frames import shard_of
 from hseie.readings import METER, VEHICLE
 
@@ -29,7 +30,7 @@ def _codes(parsed: Parsed) -> list[tuple[int | None, str, str]]:
 def test_one_object_becomes_one_row_of_its_shard() -> None:
     parsed = _parse(GOOD)
     shard = shard_of("METER_001", 2)
-    assert parsed.rows == {shard: ["METER_001\t2026-02-09T12:00:00\t10.5000\t230.00\n"]}
+    assert parsed.rows == {METER.number: {shard: ["METER_001\t2026-02-09T12:00:00\t10.5000\t230.00\n"]}}
     assert (parsed.is_batch, parsed.accepted, parsed.rejected, parsed.errors) == (False, 1, 0, [])
 
 
@@ -41,14 +42,16 @@ def test_a_vehicle_has_its_own_columns() -> None:
         "batteryTemp": -20,
         "timestamp": "2026-02-09T12:00:00.5Z",
     }
-    assert list(_parse(reading, VEHICLE).rows.values()) == [["V\t2026-02-09T12:00:00.5\t75.50\t9.5000\t-20.00\n"]]
+    assert list(_parse(reading, VEHICLE).rows[VEHICLE.number].values()) == [
+        ["V\t2026-02-09T12:00:00.5\t75.50\t9.5000\t-20.00\n"]
+    ]
 
 
 def test_a_batch_keeps_its_order_in_each_shard() -> None:
     items = [{**GOOD, "meterId": f"M{number % 3}", "kwhConsumedAc": number} for number in range(30)]
     parsed = _parse(items, shards=4)
     assert parsed.accepted == 30
-    for shard, rows in parsed.rows.items():
+    for shard, rows in parsed.rows[METER.number].items():
         expected = [i["kwhConsumedAc"] for i in items if shard_of(i["meterId"], 4) == shard]
         assert [float(row.split("\t")[2]) for row in rows] == expected
 
@@ -211,7 +214,7 @@ def test_no_input_is_lost_or_half_taken(items: list) -> None:
         assert refused.code == "bad_json"
         return
     assert parsed.accepted + parsed.rejected == len(items)
-    assert sum(map(len, parsed.rows.values())) == parsed.accepted
+    assert sum(len(lines) for rows in parsed.rows.values() for lines in rows.values()) == parsed.accepted
     assert {error.index for error in parsed.errors} == {
         index for index in range(len(items)) if _parse([items[index]]).rejected
     }

@@ -106,6 +106,7 @@ async def start_server(
         max_field_size=FIELD_BYTES_MAX,
         max_headers=FIELDS_MAX,
         lingering_time=LINGER_S,
+        auto_decompress=False,  # acceptor/inflate.py does it; without, a body without its end would be taken
     )
     await runner.setup()
     _check_limits(runner, keepalive_s)

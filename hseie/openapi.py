@@ -13,6 +13,11 @@ _RETRY_AFTER: Schema = {
     "description": "seconds to wait before the next attempt",
     "schema": {"type": "integer", "minimum": 1, "maximum": RETRY_AFTER_MAX_S},
 }
+_NDJSON: Schema = {
+    "application/x-ndjson": {
+        "schema": {"type": "string", "description": "one reading a line, as JSON; always answered as a batch"}
+    }
+}
 
 
 def document(config: Config) -> dict[str, Any]:
@@ -46,7 +51,9 @@ def _description(config: Config) -> str:
         "Only 429, 502, 503 and 504 may be retried, after the time in `Retry-After`; every other 4xx is final. "
         f"Timestamps may be up to {future} s ahead and {past} days old; "
         f"a batch holds up to {config.http.batch_readings_max} readings, "
-        f"a body up to {config.http.body_bytes_max} bytes after inflating (`Content-Encoding: gzip` is taken)."
+        f"a body up to {config.http.body_bytes_max} bytes after inflating "
+        "(`Content-Encoding: gzip` and `deflate` are taken). "
+        "Of a member that an object names twice the last one counts."
     )
 
 
@@ -70,7 +77,10 @@ def _operation(route: Route) -> Schema:
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": route.body}, **_NDJSON},
+        }
     for status, codes in _by_status(route.problems).items():
         operation["responses"][str(status)] = {
             "description": " ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes),

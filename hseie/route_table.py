@@ -42,7 +42,7 @@ _FROM = Parameter("from", "start, belongs to the range", TIME)
 _TO = Parameter("to", "end, does not belong to the range", TIME)
 _PREFER = Parameter(
     "Prefer",
-    "RFC 7240: `respond-async` (202 once journaled) or `wait`, `wait=10` (201 once in PostgreSQL)",
+    "RFC 7240: `respond-async` (202 once journaled), `wait` or `wait=10` (201 once in PostgreSQL), or both",
     {"type": "string"},
     "header",
 )
@@ -127,7 +127,26 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
     )
 
 
+def _mixed_route() -> Route:
+    names = [kind.name.capitalize() for kind in KINDS]
+    readings = [reference(f"{name}Reading") for name in names]
+    one = {"oneOf": [*(reference(f"{name}Accepted") for name in names), reference("BatchAccepted")]}
+    return Route(
+        "post",
+        "/v1/ingest",
+        "acceptor",
+        "ingest",
+        "Send one reading, or an array of them, of all kinds, told apart by their id fields",
+        {201: one, 202: one, 207: reference("BatchAccepted")},
+        _INGEST_PROBLEMS,
+        (_PREFER,),
+        {"oneOf": [*readings, {"type": "array", "minItems": 1, "items": {"oneOf": readings}}]},
+        scope="ingest",
+    )
+
+
 ROUTES: tuple[Route, ...] = (
+    _mixed_route(),
     *(route for kind in KINDS for route in _kind_routes(kind)),
     Route(
         "get",

@@ -49,7 +49,7 @@ def problem_response(answer: ProblemAnswer, headers: dict[str, str] | None = Non
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Return the whole body, inflated.
+    """Return the whole body, as it was sent.
 
     Raises what the safety net answers: 413 for one over the limit, 408 for one that does not come within
     BODY_TIMEOUT_S.

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from hseie.acceptor.answers import answer_batch, answer_one, read_preference
+from hseie.acceptor.answers import answer_batch, answer_one
 from hseie.acceptor.parse import ReadingParser
+from hseie.acceptor.request_head import read_preference
 from hseie.acceptor.tickets import Receipt
 from hseie.frames import Frame, Part, decode, parse_frame, shard_of
 from hseie.readings import METER, VEHICLE

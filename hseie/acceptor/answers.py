@@ -1,8 +1,6 @@
 """The answers of the ingest routes, made of what was parsed and what the writers said. Pure."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,29 +11,6 @@ from hseie.acceptor.tickets import Receipt
 from hseie.access import NOT_ALLOWED, OVER_QUOTA
 from hseie.problems import ERRORS_MAX, ProblemAnswer, problem_answer
 from hseie.readings import Kind
-
-_WAIT = re.compile(r"wait(?:\s*=\s*\"?([0-9]{1,5})\"?)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """What the request asked for (RFC 7240): wait for the commit, how long at most, and what to confirm."""
-
-    wait: bool
-    seconds: float
-    applied: str
-
-
-def read_preference(header: str | None, wait_by_default: bool, seconds_max: float) -> Preference:
-    """Return the preference of a `Prefer` header; unknown ones are ignored, as the RFC wants. The first one counts."""
-    for token in (header or "").lower().split(","):
-        name = token.split(";")[0].strip()
-        if name == "respond-async":
-            return Preference(False, 0.0, name)
-        if match := _WAIT.fullmatch(name):
-            seconds = min(float(match[1]), seconds_max) if match[1] else seconds_max
-            return Preference(True, seconds, name)
-    return Preference(wait_by_default, seconds_max, "")
 
 
 def wire_time(canonical: str) -> str:

@@ -19,12 +19,13 @@ _ONE_AFTER_ANOTHER = "unexpected content after document"
 
 
 class RejectedBodyError(Exception):
-    """The whole request is refused: `code` is that of a declared problem."""
+    """The whole request is refused: `code` is that of a declared problem, `headers` go with its answer."""
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    def __init__(self, code: str, detail: str = "", headers: dict[str, str] | None = None) -> None:
         super().__init__(code)
         self.code = code
         self.detail = detail
+        self.headers = headers
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The routes of an acceptor: two take readings, every other request is passed on to analytics."""
+"""The routes of an acceptor: three take readings, every other request is passed on to analytics."""
 
 import asyncio
 import time
@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from hseie import clock, failpoints
-from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference
+from hseie.acceptor.answers import answer_batch, answer_one, answer_rejected
 from hseie.acceptor.bodies import RejectedBodyError
 from hseie.acceptor.collector import WriterLink
+from hseie.acceptor.inflate import inflate
 from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser
 from hseie.acceptor.proxy import AnalyticsProxy
+from hseie.acceptor.request_head import Preference, coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
 from hseie.config import Config
 from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, new_app, problem, problem_response, read_body
 
 _PARTING_LOOK_S = 0.5
-_JSON_TYPES = ("application/json", "text/json")
-_ENCODINGS = ("identity", "gzip", "deflate")  # aiohttp inflates them, and counts inflated bytes against the limit
 
 
 @dataclass(slots=True)
@@ -91,16 +91,17 @@ class IngestRoutes:
     async def _ingest(self, request: web.Request, kind: Kind | None) -> web.Response:
         if self.draining:
             return problem("draining")
-        if request.content_type not in _JSON_TYPES or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
-            return problem("unsupported_media_type", "readings are sent as application/json in UTF-8")
-        if request.headers.get("Content-Encoding", "identity").lower() not in _ENCODINGS:
-            return problem("unsupported_media_type", f"bodies may be compressed with {', '.join(_ENCODINGS[1:])}")
+        headers = request.headers
         try:
+            lines = is_ndjson(headers.getall("Content-Type", ()))
+            coding = coding_of(headers.getall("Content-Encoding", ()))
             body = await read_body(request)
             failpoints.reach("acceptor.body_read")
-            parsed = self._parser.parse(body, kind, clock.unix_s())
+            if coding is not None:
+                body = await inflate(body, coding, self.limits["body_bytes"])
+            parsed = self._parser.parse(body, kind, clock.unix_s(), lines=lines)
         except RejectedBodyError as error:
-            return problem(error.code, error.detail)
+            return problem(error.code, error.detail, headers=error.headers)
         self.counts.readings += parsed.accepted + parsed.rejected
         self.counts.rejected += parsed.rejected
         for error_item in parsed.errors:
@@ -109,7 +110,7 @@ class IngestRoutes:
         if not parsed.accepted:
             return problem_response(answer_rejected(parsed))
         preference = read_preference(
-            ",".join(request.headers.getall("Prefer", ())), self._wait_by_default, self._commit_timeout_s
+            ",".join(headers.getall("Prefer", ())), self._wait_by_default, self._commit_timeout_s
         )
         # Counted from here: a body that trickles in is the business of its time-out, and takes nobody's place.
         if self.counts.in_flight >= self._in_flight_max:
@@ -158,8 +159,9 @@ class IngestRoutes:
         response = web.Response(body=body, status=status, content_type="application/json")
         failpoints.reach("acceptor.before_answer")
         # A wait that was not long enough is not confirmed: the answer is then the 202 of the journal.
-        if preference.applied and preference.wait == committed:
-            response.headers["Preference-Applied"] = preference.applied
+        applied = preference.applied if preference.wait == committed else preference.applied_late
+        if applied:
+            response.headers["Preference-Applied"] = applied
         return response
 
     async def _all_committed(self, tickets: Sequence[Ticket], seconds: float) -> bool:
@@ -173,8 +175,7 @@ class IngestRoutes:
 def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web.Application:
     """Return the application of an acceptor."""
     app = new_app(config.http.body_bytes_max)
-    for kind in KINDS:
-        path = f"/v1/ingest/{kind.name}"
+    for path, kind in {"/v1/ingest": None, **{f"/v1/ingest/{kind.name}": kind for kind in KINDS}}.items():
         app.router.add_post(path, ingest.route(kind))
         app.router.add_route("*", path, _only_post)
     app.router.add_get("/livez", _alive)

@@ -1,0 +1,101 @@
+"""What a route may answer, for the OpenAPI description: bodies, headers, problems, links to what may be asked next."""
+
+from typing import Any
+
+from hseie.openapi_schemas import Schema, reference
+from hseie.problems import CONTENT_TYPE, PROBLEMS
+from hseie.retry_after import RETRY_AFTER_MAX_S
+from hseie.route_table import Route
+
+_TEXT: Schema = {"type": "string"}
+_SAID = {
+    200: "OK",
+    201: "Committed in PostgreSQL",
+    202: "Safe in the journal",
+    207: "Some readings were refused, the others were taken",
+    304: "Not modified",
+}
+_RETRY_AFTER: Schema = {
+    "description": "seconds to wait before the next attempt",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1, "maximum": RETRY_AFTER_MAX_S},
+}
+_HEADERS: dict[str, Schema] = {
+    "Preference-Applied": {"description": "which of the preferences in `Prefer` was followed", "schema": _TEXT},
+    "Link": {"description": 'the next page, with `rel="next"`, where there is one (RFC 8288)', "schema": _TEXT},
+    "ETag": {"description": "for `If-None-Match`", "required": True, "schema": _TEXT},
+    "Cache-Control": {"description": "to be asked about each time", "required": True, "schema": _TEXT},
+}
+_ACCEPT: Schema = {"description": "media types that are taken, where the wrong one was sent", "schema": _TEXT}
+_ACCEPT_ENCODING: Schema = {"description": "codings that are taken, where the wrong one was sent", "schema": _TEXT}
+_PROBLEM_HEADERS: dict[int, dict[str, Schema]] = {
+    415: {"Accept": _ACCEPT, "Accept-Encoding": _ACCEPT_ENCODING},
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
+}
+_OF_EVERY_ROUTE = ("internal",)
+_OF_EVERYTHING_PASSED_ON = ("analytics_unavailable",)  # acceptors pass questions on to analytics
+
+
+def answer(route: Route, status: int) -> Schema:
+    """Return the description of an answer that is no problem."""
+    described: Schema = {"description": _SAID[status]}
+    headers = {name: _HEADERS[name] for of_status, name in route.headers if of_status == status}
+    if headers:
+        described["headers"] = headers
+    shape = route.answers[status]
+    if isinstance(shape, dict):
+        described["content"] = {"application/json": {"schema": shape}}
+    elif shape is not None:
+        types = (shape,) if isinstance(shape, str) else shape
+        described["content"] = {content_type: {"schema": _TEXT} for content_type in types}
+    return described
+
+
+def problem_answers(route: Route) -> dict[str, Schema]:
+    """Return the problems that a route may answer with, by status.
+
+    The codes of each stand in its text, and for programs in `x-problem-codes`: a schema for each set of codes would
+    become a class each in generated clients.
+    """
+    found: dict[int, list[str]] = {}
+    for code in problem_codes(route):
+        found.setdefault(PROBLEMS[code].status, []).append(code)
+    return {str(status): _problem(status, codes) for status, codes in sorted(found.items())}
+
+
+def problem_codes(route: Route) -> tuple[str, ...]:
+    """Return the codes of all problems that a route may answer with."""
+    passed_on = _OF_EVERYTHING_PASSED_ON if route.served_by == "analytics" and route.path != "/livez" else ()
+    return (*route.problems, *passed_on, *_OF_EVERY_ROUTE)
+
+
+def _problem(status: int, codes: list[str]) -> Schema:
+    described: dict[str, Any] = {
+        "description": " ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes),
+        "content": {CONTENT_TYPE: {"schema": reference("Problem")}},
+        "x-problem-codes": codes,
+    }
+    if status in _PROBLEM_HEADERS:
+        described["headers"] = _PROBLEM_HEADERS[status]
+    return described
+
+
+def links(route: Route) -> dict[int, dict[str, Schema]]:
+    """Return by status what may be asked next, with what the answer says."""
+    if route.body is None:
+        return {}
+    job = "get_ingest_jobs_jobId"
+    one: Schema = {
+        "operationId": job,
+        "parameters": {"jobId": "$response.body#/jobId"},
+        "description": "What became of the reading",
+    }
+    first: Schema = {
+        "operationId": job,
+        "parameters": {"jobId": "$response.body#/jobIds/0"},
+        "description": "What became of the part of the batch with the first receipt",
+    }
+    return {
+        status: {"job": one, "firstJob": first} if status != 207 else {"firstJob": first} for status in (201, 202, 207)
+    }

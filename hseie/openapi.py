@@ -1,17 +1,20 @@
 """The OpenAPI 3.1 description of the HTTP interface, made from the route table and the declarations of readings.
 
-It is the same at every start: it has the limits of the configuration in it, and no moment.
+It is the same at every start: it has the limits of the configuration in it, and no moment. `make docs` makes that of
+the default configuration: docs/openapi.json, for reviewers and client generators.
 """
 
+import json
+import sys
 from typing import Any
 
 import hseie
 from hseie.answers import JOB_ID_PATTERN
 from hseie.config import Config
 from hseie.openapi_answers import answer, links, problem_answers
-from hseie.openapi_schemas import Schema, device_id, example_reading, reference, schemas
+from hseie.openapi_schemas import EXAMPLE_JOB, Schema, device_id, example_reading, reference, schemas
 from hseie.readings import KINDS
-from hseie.route_table import ROUTES, Route
+from hseie.route_table import ROUTES, Route, operation_id
 
 
 def document(config: Config) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def _description(config: Config) -> str:
 
 def _operation(route: Route) -> Schema:
     operation: Schema = {
-        "operationId": _operation_id(route),
+        "operationId": operation_id(route.method, route.path),
         "tags": [route.tag],
         "summary": route.summary,
     }
@@ -94,7 +97,7 @@ def _parameters(route: Route) -> list[Schema]:
 
 def _path_parameter(route: Route, name: str) -> Schema:
     if name == "jobId":
-        schema: Schema = {"type": "string", "pattern": f"^{JOB_ID_PATTERN}$"}
+        schema: Schema = {"type": "string", "pattern": f"^{JOB_ID_PATTERN}$", "examples": [EXAMPLE_JOB]}
         return {"description": "`jobId` of the answer to a POST, or one of its `jobIds`", "schema": schema}
     kind = next((kind for kind in KINDS if name == kind.id_wire or f"/{kind.name}/" in route.path), None)
     if kind is None:
@@ -127,6 +130,10 @@ def _request_body(route: Route, reading: str) -> Schema:
     }
 
 
-def _operation_id(route: Route) -> str:
-    words = [word.strip("{}") for word in route.path.removeprefix("/v1").replace(".", "/").split("/") if word]
-    return "_".join([route.method, *words])
+def text(config: Config) -> str:
+    """Return docs/openapi.json."""
+    return json.dumps(document(config), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text(Config()))

@@ -4,8 +4,9 @@ from typing import Any
 
 from hseie.openapi_schemas import Schema, reference
 from hseie.problems import CONTENT_TYPE, PROBLEMS
+from hseie.readings import KINDS
 from hseie.retry_after import RETRY_AFTER_MAX_S
-from hseie.route_table import Route
+from hseie.route_table import Route, operation_id
 
 _TEXT: Schema = {"type": "string"}
 _SAID = {
@@ -82,20 +83,29 @@ def _problem(status: int, codes: list[str]) -> Schema:
 
 
 def links(route: Route) -> dict[int, dict[str, Schema]]:
-    """Return by status what may be asked next, with what the answer says."""
+    """Return by status what may be asked next, with what the answer says.
+
+    The current state is there once the answer is 201: after 202 it follows with the next flush.
+    """
     if route.body is None:
         return {}
-    job = "get_ingest_jobs_jobId"
-    one: Schema = {
-        "operationId": job,
-        "parameters": {"jobId": "$response.body#/jobId"},
-        "description": "What became of the reading",
+    job = "/v1/ingest/jobs/{jobId}"
+    one = _link(job, "jobId", "/jobId", "What became of the reading")
+    first = _link(job, "jobId", "/jobIds/0", "What became of the part of the batch with the first receipt")
+    jobs = {"job": one, "firstJob": first}
+    states = {
+        f"{kind.name}Current": _link(
+            f"/v1/ingest/{kind.name}/{{id}}/current", "id", f"/{kind.id_wire}", f"The state of the {kind.name}"
+        )
+        for kind in KINDS
+        if route.body in (f"{kind.name.capitalize()}Reading", "Reading")
     }
-    first: Schema = {
-        "operationId": job,
-        "parameters": {"jobId": "$response.body#/jobIds/0"},
-        "description": "What became of the part of the batch with the first receipt",
-    }
+    return {201: jobs | states, 202: jobs, 207: {"firstJob": first}}
+
+
+def _link(path: str, parameter: str, pointer: str, meaning: str) -> Schema:
     return {
-        status: {"job": one, "firstJob": first} if status != 207 else {"firstJob": first} for status in (201, 202, 207)
+        "operationId": operation_id("get", path),
+        "parameters": {parameter: f"$response.body#{pointer}"},
+        "description": meaning,
     }

@@ -45,6 +45,12 @@ class Route:
         return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
 
 
+def operation_id(method: str, path: str) -> str:
+    """Return the name that generated clients call a route by. It never changes."""
+    words = [word.strip("{}") for word in path.removeprefix("/v1").replace(".", "/").split("/") if word]
+    return "_".join([method, *words])
+
+
 _WINDOW = Parameter(
     "window",
     "length up to now, without `from` and `to`: minutes, hours or days, like 90m, 24h, 7d; no longer than readings may "
@@ -63,7 +69,7 @@ _TO_OF_WINDOW = Parameter("to", f"{_TO.meaning}. Goes with `from` only", TIME)
 _PREFER = Parameter(
     "Prefer",
     "RFC 7240: `respond-async` (202 once journaled), `wait` or `wait=10` (201 once in PostgreSQL), or both",
-    {"type": "string", "examples": ["wait=10"]},
+    {"type": "string", "examples": ["respond-async", "wait=10"]},
     "header",
 )
 _IF_NONE_MATCH = Parameter(
@@ -168,9 +174,7 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
 
 
 ROUTES: tuple[Route, ...] = (
-    _ingest_route(
-        "/v1/ingest", "Send readings of all kinds, told by their id fields: one, or a batch", "", KINDS
-    ),
+    _ingest_route("/v1/ingest", "Send readings of all kinds, told by their id fields: one, or a batch", "", KINDS),
     *(route for kind in KINDS for route in _kind_routes(kind)),
     Route(
         "get",

@@ -23,8 +23,8 @@ FUNCTION_LINES_MAX = 70
 FLOORS = (
     # Pure: no sockets, no loop, no processes.
     "__init__ access answers clock config config_change config_load config_sources durable errors failpoints frames "
-    "histogram logs metric_types metrics metrics_document metrics_writer openapi openapi_answers openapi_schemas problems readings "
-    "resources retry_after route_table tables",
+    "histogram logs metric_types metrics metrics_document metrics_writer openapi openapi_answers openapi_schemas "
+    "problems readings resources retry_after route_table tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
     "bus control database journal_file books balance migrations audit dead_letters lost_journals ports connections web "
     "http_server process embedded.",

@@ -120,8 +120,7 @@ _INGEST_PROBLEMS = (
     "draining",
     "ack_timeout",
 )
-_DATABASE_PROBLEMS = ("database_unavailable", "overloaded")
-_QUERY_PROBLEMS = ("bad_parameter", *_DATABASE_PROBLEMS)
+_QUERY_PROBLEMS = ("bad_parameter", "database_unavailable", "overloaded")
 _CONFIRMED = tuple((status, "Preference-Applied") for status in (201, 202, 207))
 _TAGGED = ((200, "ETag"), (304, "ETag"), (200, "Cache-Control"))
 
@@ -155,7 +154,7 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
             "ingest",
             f"The newest reading of a {kind.name}",
             {200: reference(f"{name}Current")},
-            ("unknown_device", *_DATABASE_PROBLEMS),
+            ("unknown_device", *_QUERY_PROBLEMS),
             scope="read",
         ),
         Route(
@@ -183,7 +182,7 @@ ROUTES: tuple[Route, ...] = (
         "ingest",
         "Where the readings are: journal, flush, PostgreSQL, dead letters",
         {200: reference("QueueStats")},
-        (*_DATABASE_PROBLEMS, "not_ready"),
+        (*_QUERY_PROBLEMS, "not_ready"),
         scope="read",
     ),
     Route(
@@ -193,7 +192,7 @@ ROUTES: tuple[Route, ...] = (
         "ingest",
         "What became of a receipt",
         {200: reference("Job")},
-        ("unknown_job", "writer_unavailable", *_DATABASE_PROBLEMS, "not_ready"),
+        ("unknown_job", "writer_unavailable", *_QUERY_PROBLEMS, "not_ready"),
         scope="ingest",
     ),
     Route(

@@ -25,7 +25,7 @@ def node(module_stage: Stage, new_database: Callable[[], str]) -> Iterator[Node]
 
 
 def described(node: Node, port: str) -> dict[str, Any]:
-    """What the node says of itself; its examples with a time of today, since theirs ages, and a receipt that it gave."""
+    """What the node says of itself. Its examples get a time of today, since theirs ages, and a receipt that it gave."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     answer, _ = node.deliver("meter", meter("SEEN-1", 1.0))
     text = json.dumps(node.get("/api/openapi.json").body)
@@ -59,3 +59,19 @@ def test_a_node_does_what_it_says(node: Node, seed: int, port: str) -> None:
         assert outcome.phases["stateful"], "links were followed"
         jobs = outcome.good["GET /v1/ingest/jobs/{jobId}"]
         assert jobs[200], "from receipts to what became of them"
+
+
+@pytest.mark.parametrize("port", ["acceptor", "analytics"])
+def test_methods_of_a_path_are_the_same_on_both_ports(node: Node, port: str) -> None:
+    number = node.port + (port == "analytics")
+    for route in ROUTES:
+        if route.served_by == "acceptor" and port == "analytics":
+            continue
+        allowed = {"GET, HEAD"} if route.method == "get" else {"POST"}
+        path = route.path.replace("{", "").replace("}", "")
+        for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"):
+            answer = node.call(method, path, port=number)
+            assert (answer.status, answer.body["code"]) == (405, "method_not_allowed"), (method, path)
+            assert answer.headers["Allow"] in allowed, (method, path)
+        head = node.call("HEAD", path, port=number)
+        assert head.status == (node.call("GET", path, port=number).status if route.method == "get" else 405), path

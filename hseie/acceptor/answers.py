@@ -66,9 +66,12 @@ def answer_batch(
 
 def answer_rejected(parsed: Parsed) -> ProblemAnswer:
     """Return the answer to a request of which no reading was taken."""
-    counts = {"accepted": 0, "duplicates": 0, "rejected": parsed.rejected} if parsed.is_batch else None
-    detail = f"{parsed.rejected} readings refused" if parsed.is_batch else ""
-    code = "all_rejected" if parsed.is_batch else "invalid_reading"
+    code, detail = "invalid_reading", ""
+    extra: dict[str, Any] = {}
+    if parsed.is_batch:  # with what the answer to a batch taken in part has, too
+        code, detail = "all_rejected", f"{parsed.rejected} readings refused"
+        extra = {"accepted": 0, "duplicates": 0, "rejected": parsed.rejected}
+        extra["rejectedIndexes"] = parsed.rejected_indexes
     if sum(parsed.refused.values()) == parsed.rejected:  # good readings, all of them
         code = NOT_ALLOWED if NOT_ALLOWED in parsed.refused else OVER_QUOTA
-    return problem_answer(code, detail, parsed.errors, extra=counts)
+    return problem_answer(code, detail, parsed.errors, extra=extra)

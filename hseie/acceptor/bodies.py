@@ -5,8 +5,6 @@ Where an object names a member twice, the last one counts, as RFC 8259 allows: l
 
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -28,26 +26,8 @@ class RejectedBodyError(Exception):
         self.headers = headers
 
 
-@dataclass(slots=True)
-class Items:
-    """What a body holds: the values of its items, in their order.
-
-    `not_json` has those that are no JSON and so not among them: index in the body to the reason.
-    """
-
-    is_batch: bool
-    values: list[Any]
-    not_json: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def indexes(self) -> Sequence[int]:
-        """The index in the body of each of the values."""
-        every = range(len(self.values) + len(self.not_json))
-        return [index for index in every if index not in self.not_json] if self.not_json else every
-
-
-def read_json(body: bytes, items_max: int) -> Items:
-    """Return the items of a JSON body: an object, or an array of at most `items_max` values.
+def read_json(body: bytes, items_max: int) -> tuple[list[Any], bool]:
+    """Return the items of a JSON body, and whether it is an array of them (at most `items_max`) or one object.
 
     Raises RejectedBodyError when it is neither.
     """
@@ -56,32 +36,34 @@ def read_json(body: bytes, items_max: int) -> Items:
     except orjson.JSONDecodeError as error:
         raise RejectedBodyError("bad_json", _why_not_json(body, error)) from None
     if isinstance(document, dict):
-        return Items(False, [document])
+        return [document], False
     if not isinstance(document, list):
         raise RejectedBodyError("not_an_object")
     if not document:
         raise RejectedBodyError("empty_batch")
     if len(document) > items_max:
         raise _too_many(items_max)
-    return Items(True, document)
+    return document, True
 
 
-def read_lines(body: bytes, items_max: int) -> Items:
-    """Return the items of an NDJSON body: each line that is not blank is one, whether it is JSON or not.
+def read_lines(body: bytes, items_max: int) -> tuple[list[Any], dict[int, str]]:
+    """Return the items of an NDJSON body, and which are no JSON and so not among them: index to the reason.
+
+    Each line that is not blank is one; what lies between two of them does not count.
 
     Raises RejectedBodyError when there are none, or more than `items_max`; it then has parsed nothing.
     """
-    lines = body.removesuffix(b"\n").split(b"\n") if body.count(b"\n") <= items_max else []
-    if len(lines) <= items_max:
+    body = body.removesuffix(b"\n")
+    if body.count(b"\n") < items_max:
         try:
             # Taking all lines as one array would be quicker by a third, and would take an object across two lines.
-            return Items(True, [orjson.loads(line) for line in lines])
+            return [orjson.loads(line) for line in body.split(b"\n")], {}
         except orjson.JSONDecodeError:
             pass  # there may be no more to it than a blank line
     return _read_lines_one_by_one(body, items_max)
 
 
-def _read_lines_one_by_one(body: bytes, items_max: int) -> Items:
+def _read_lines_one_by_one(body: bytes, items_max: int) -> tuple[list[Any], dict[int, str]]:
     # No further than the limit: a body may be millions of lines.
     lines = [line[0] for line in itertools.islice(_find_lines(body), items_max + 1)]
     if not lines:
@@ -95,7 +77,7 @@ def _read_lines_one_by_one(body: bytes, items_max: int) -> Items:
             values.append(orjson.loads(line))
         except orjson.JSONDecodeError as error:
             not_json[index] = _why_not_json(line, error)
-    return Items(True, values, not_json)
+    return values, not_json
 
 
 def _too_many(items_max: int) -> RejectedBodyError:

@@ -21,24 +21,24 @@ async def inflate(packed: bytes, coding: str, bytes_max: int) -> bytes:
     Raises RejectedBodyError when it is damaged or not whole (400), or holds more than `bytes_max` (413); at no time are
     there more inflated bytes in memory than that and a piece.
     """
-    pieces: list[bytes] = []
+    inflated: list[bytes] = []
     size = 0
     try:
-        for piece in _pieces(packed, coding):
+        for piece in pieces(packed, coding):
             if size:
                 await asyncio.sleep(0)
             size += len(piece)
             if size > bytes_max:
                 raise RejectedBodyError("too_large", f"at most {bytes_max} bytes, counted after inflating")
-            pieces.append(piece)
+            inflated.append(piece)
     except zlib.error:
         raise RejectedBodyError(
-            "bad_encoding", f"the body is damaged, not {coding}, or followed by something that is not"
+            "bad_encoding", f"the body is damaged, not {coding}, or followed by what is not"
         ) from None
-    return b"".join(pieces)
+    return b"".join(inflated)
 
 
-def _pieces(packed: bytes, coding: str) -> Iterator[bytes]:
+def pieces(packed: bytes, coding: str) -> Iterator[bytes]:
     """Yield a packed body's content in pieces. Raises zlib.error, or RejectedBodyError, when it is not sound."""
     bits = 16 + zlib.MAX_WBITS if coding == "gzip" else _bits_of_deflate(packed)
     rest = memoryview(packed)
@@ -47,9 +47,10 @@ def _pieces(packed: bytes, coding: str) -> Iterator[bytes]:
         while not member.eof:
             window = rest[:_WINDOW_BYTES]
             piece = member.decompress(window, PIECE_BYTES)
-            if not window and not piece:
+            if not (window or piece or member.eof):
                 raise RejectedBodyError("bad_encoding", f"the body ends in the middle of its {coding} data")
-            rest = rest[len(window) - len(member.unconsumed_tail) - len(member.unused_data) :]
+            left = member.unused_data if member.eof else member.unconsumed_tail  # at the end both may have it
+            rest = rest[len(window) - len(left) :]
             yield piece
         if not rest:
             return

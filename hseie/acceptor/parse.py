@@ -5,15 +5,16 @@ then each of its fields, checked alone, so that every wrong field of every wrong
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from hseie.acceptor.bodies import Items, read_json, read_lines
+from hseie.acceptor.bodies import read_json, read_lines
 from hseie.acceptor.explain import explain, explain_no_json, explain_no_kind, explain_refusal
 from hseie.frames import shard_of
 from hseie.problems import ERRORS_MAX, ErrorItem
@@ -30,8 +31,8 @@ code of why nothing of this device is taken (`NOT_ALLOWED` or `OVER_QUOTA` of hs
 class Parsed:
     """What a body held. `rows` is per kind number and shard the COPY text of the good readings: lines in their order.
 
-    `device` and `time` (canonical text) are those of the last good reading: for the answer to a single one. `refused`
-    counts the rejected ones whose only fault is their device, by code.
+    `device` and `time` (canonical text) are for the answer to a single reading that is good. `refused` counts the
+    rejected ones whose only fault is their device, by code.
     """
 
     is_batch: bool
@@ -45,14 +46,8 @@ class Parsed:
     time: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rejected:
-    """An item that is not taken. Why is looked for when it is told, as far as it is not known."""
-
-    index: int
-    item: Any
-    kind: Kind | None  # None where there is none
-    known: ErrorItem | None = None
+# An item that is not taken: its index, itself, its kind (None: it has none), and why, where that is known already.
+_Rejected = tuple[int, Any, Kind | None, ErrorItem | None]
 
 
 class ReadingParser:
@@ -80,14 +75,23 @@ class ReadingParser:
 
         Raises RejectedBodyError when there is nothing in it that could be judged one by one.
         """
-        items = (read_lines if lines else read_json)(body, self._batch_readings_max)
-        parsed = Parsed(items.is_batch)
-        rejected = [_Rejected(index, None, None, explain_no_json(why)) for index, why in items.not_json.items()]
-        if kind is not None:
-            self._take(kind, items.indexes, items.values, now, admits, parsed, rejected)
+        rejected: list[_Rejected] = []
+        if lines:
+            is_batch = True
+            items, not_json = read_lines(body, self._batch_readings_max)
+            indexes: Sequence[int] = range(len(items) + len(not_json))
+            if not_json:
+                indexes = [index for index in indexes if index not in not_json]
+                rejected += [(index, None, None, explain_no_json(why)) for index, why in not_json.items()]
         else:
-            for its_kind, indexes, values in _by_kind(items, rejected):
-                self._take(its_kind, indexes, values, now, admits, parsed, rejected)
+            items, is_batch = read_json(body, self._batch_readings_max)
+            indexes = range(len(items))
+        parsed = Parsed(is_batch)
+        if kind is not None:
+            self._take(kind, indexes, items, now, admits, parsed, rejected)
+        else:
+            for its_kind, its_indexes, its_items in _by_kind(indexes, items, rejected):
+                self._take(its_kind, its_indexes, its_items, now, admits, parsed, rejected)
         if rejected:
             self._tell(rejected, parsed)
         return parsed
@@ -113,9 +117,11 @@ class ReadingParser:
         earliest, latest = self._time_bounds(now)
         id_wire = kind.id_wire
         rows: dict[int, list[str]] = {}
+        device = time = ""
+        rejected_before = len(rejected)
         for index, item, reading in zip(indexes, items, readings, strict=True):
             if reading is None:
-                rejected.append(_Rejected(index, item, kind))
+                rejected.append((index, item, kind, None))
                 continue
             device = item[id_wire]
             shard = known.get(device)
@@ -126,38 +132,38 @@ class ReadingParser:
             except OverflowError:
                 time = ""
             if shard is None or not earliest <= time <= latest:
-                rejected.append(_Rejected(index, item, kind))
+                rejected.append((index, item, kind, None))
                 continue
             if admits is not None and (refusal := admits(device)) is not None:
                 parsed.refused[refusal] = parsed.refused.get(refusal, 0) + 1
-                rejected.append(_Rejected(index, item, kind, explain_refusal(refusal, kind)))
+                rejected.append((index, item, kind, explain_refusal(refusal, kind)))
                 continue
             line = make_row(device, time, reading)
             if shard in rows:
                 rows[shard].append(line)
             else:
                 rows[shard] = [line]
-            parsed.accepted += 1
-            parsed.device, parsed.time = device, time
         if rows:
             parsed.rows[kind.number] = rows
+            parsed.accepted += len(items) - (len(rejected) - rejected_before)
+            parsed.device, parsed.time = device, time
 
     def _tell(self, rejected: list[_Rejected], parsed: Parsed) -> None:
-        rejected.sort(key=lambda one: one.index)
+        rejected.sort(key=itemgetter(0))
         parsed.rejected = len(rejected)
-        parsed.rejected_indexes = [one.index for one in rejected]
-        for one in rejected:
+        parsed.rejected_indexes = [index for index, *_ in rejected]
+        for index, item, kind, known in rejected:
             # The answer names so many errors and no more; explaining the others would only cost everybody else time.
             room = ERRORS_MAX - len(parsed.errors)
             if room <= 0:
                 break
-            if one.known is not None:
-                errors = [one.known]
-            elif one.kind is None:
-                errors = [explain_no_kind(one.item)]
+            if known is not None:
+                errors = [known]
+            elif kind is None:
+                errors = [explain_no_kind(item)]
             else:
-                errors = explain(one.item, one.kind, *self._bounds)[:room]
-            where = one.index if parsed.is_batch else None
+                errors = explain(item, kind, *self._bounds)[:room]
+            where = index if parsed.is_batch else None
             parsed.errors += [msgspec.structs.replace(error, index=where) for error in errors]
 
     def _shard_of(self, device: str) -> int | None:
@@ -186,23 +192,21 @@ def _convert(item: Any, reading_type: type[msgspec.Struct]) -> Any:
         return None
 
 
-def _by_kind(items: Items, rejected: list[_Rejected]) -> list[tuple[Kind, list[int], list[Any]]]:
+def _by_kind(
+    indexes: Sequence[int], items: list[Any], rejected: list[_Rejected]
+) -> Iterator[tuple[Kind, list[int], list[Any]]]:
     """Part items by the kind whose id field they have: per kind their indexes and themselves.
 
     One with the id fields of several kinds, or of none, is rejected.
     """
-    values = items.values
     places = [
-        [place for place, item in enumerate(values) if type(item) is dict and kind.id_wire in item] for kind in KINDS
+        [place for place, item in enumerate(items) if type(item) is dict and kind.id_wire in item] for kind in KINDS
     ]
     found = Counter(chain.from_iterable(places))
-    indexes = items.indexes
-    if found.total() != len(values) or len(found) != len(values):
-        misfits = [place for place in range(len(values)) if found[place] != 1]
-        rejected += [_Rejected(indexes[place], values[place], None) for place in misfits]
+    if found.total() != len(items) or len(found) != len(items):
+        misfits = [place for place in range(len(items)) if found[place] != 1]
+        rejected += [(indexes[place], items[place], None, None) for place in misfits]
         places = [[place for place in of_kind if found[place] == 1] for of_kind in places]
-    return [
-        (kind, [indexes[place] for place in of_kind], [values[place] for place in of_kind])
-        for kind, of_kind in zip(KINDS, places, strict=True)
-        if of_kind
-    ]
+    for kind, of_kind in zip(KINDS, places, strict=True):
+        if of_kind:
+            yield kind, [indexes[place] for place in of_kind], [items[place] for place in of_kind]

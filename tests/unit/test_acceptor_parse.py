@@ -99,6 +99,10 @@ def test_a_batch_of_exactly_the_limit_is_taken() -> None:
         ({"kwhConsumedAc": 1_000_000}, ("/kwhConsumedAc", "out_of_range")),
         ({"kwhConsumedAc": 999_999.99995}, ("/kwhConsumedAc", "out_of_range")),
         ({"kwhConsumedAc": 2**64}, ("/kwhConsumedAc", "out_of_range")),
+        ({"kwhConsumedAc": 2**63}, ("/kwhConsumedAc", "out_of_range")),
+        ({"kwhConsumedAc": -(2**64) - 1}, ("/kwhConsumedAc", "out_of_range")),
+        ({"kwhConsumedAc": -1e-320}, ("/kwhConsumedAc", "out_of_range")),
+        ({"kwhConsumedAc": 1e308}, ("/kwhConsumedAc", "out_of_range")),
         ({"voltage": 500.01}, ("/voltage", "out_of_range")),
         ({"voltage": -1}, ("/voltage", "out_of_range")),
         ({"meterId": 5}, ("/meterId", "bad_type")),
@@ -150,9 +154,38 @@ def test_the_edge_itself_is_inside(change: dict) -> None:
     assert _parse({**GOOD, **change}).errors == []
 
 
-def test_a_number_of_three_hundred_digits_is_out_of_range_or_no_json() -> None:
+@pytest.mark.parametrize(("value", "text"), [(-0.0, "0.0000"), (1e-320, "0.0000"), (999_999.99994, "999999.9999")])
+def test_numbers_at_the_edge_are_written_as_the_column_has_them(value: float, text: str) -> None:
+    [[row]] = _parse({**GOOD, "kwhConsumedAc": value}).rows[METER.number].values()
+    assert row.split("\t")[2] == text
+
+
+@pytest.mark.parametrize(
+    ("wire", "inside", "outside"),
+    [
+        ("soc", (0, 100), (-0.01, 100.01)),
+        ("batteryTemp", (-20, 80), (-20.01, 80.01)),
+        ("kwhDeliveredDc", (0, 999_999.9999), (-0.0001, 999_999.99995)),
+    ],
+)
+def test_the_ranges_of_a_vehicle(wire: str, inside: tuple, outside: tuple) -> None:
+    good = {"vehicleId": "V", "soc": 1, "kwhDeliveredDc": 1, "batteryTemp": 1, "timestamp": GOOD["timestamp"]}
+    for value in inside:
+        assert _parse({**good, wire: value}, VEHICLE).errors == []
+    for value in outside:
+        assert _codes(_parse({**good, wire: value}, VEHICLE)) == [(None, f"/{wire}", "out_of_range")]
+
+
+def test_a_number_of_many_digits_is_out_of_range_or_no_json() -> None:
     body = json.dumps(GOOD).replace("10.5", "1" + "0" * 300).encode()
     assert _codes(_parse(body)) == [(None, "/kwhConsumedAc", "out_of_range")]
+    with pytest.raises(RejectedBodyError, match="bad_json"):  # no double holds it
+        _parse(json.dumps(GOOD).replace("10.5", "1" + "0" * 400).encode())
+
+
+def test_of_a_member_named_twice_the_last_counts() -> None:
+    assert _parse(json.dumps(GOOD)[:-1].encode() + b', "voltage": 501}').rejected == 1
+    assert _parse(b'{"voltage": 501, ' + json.dumps(GOOD)[1:].encode()).accepted == 1
 
 
 def test_every_wrong_field_of_every_wrong_item_is_named() -> None:

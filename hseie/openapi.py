@@ -12,6 +12,7 @@ import hseie
 from hseie.answers import JOB_ID_PATTERN
 from hseie.config import Config
 from hseie.openapi_answers import answer, links, problem_answers
+from hseie.openapi_keys import SECURITY_SCHEMES, problems_of_keys, security
 from hseie.openapi_schemas import EXAMPLE_JOB, Schema, device_id, example_reading, reference, schemas
 from hseie.readings import KINDS
 from hseie.route_table import ROUTES, Route, operation_id
@@ -19,9 +20,10 @@ from hseie.route_table import ROUTES, Route, operation_id
 
 def document(config: Config) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document, with the limits of `config`."""
+    with_keys = config.auth.mode == "keys"
     paths: dict[str, Any] = {}
     for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method] = _operation(route)
+        paths.setdefault(route.path, {})[route.method] = _operation(route, with_keys=with_keys)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -38,7 +40,10 @@ def document(config: Config) -> dict[str, Any]:
             {"name": "operation", "description": "how the node is"},
         ],
         "paths": paths,
-        "components": {"schemas": schemas(config.http.batch_readings_max)},
+        "components": {
+            "schemas": schemas(config.http.batch_readings_max),
+            **({"securitySchemes": SECURITY_SCHEMES} if with_keys else {}),
+        },
     }
 
 
@@ -60,7 +65,7 @@ def _description(config: Config) -> str:
     )
 
 
-def _operation(route: Route) -> Schema:
+def _operation(route: Route, *, with_keys: bool) -> Schema:
     operation: Schema = {
         "operationId": operation_id(route.method, route.path),
         "tags": [route.tag],
@@ -73,7 +78,9 @@ def _operation(route: Route) -> Schema:
     responses = {str(status): answer(route, status) for status in route.answers}
     for status, found in links(route).items():
         responses[str(status)]["links"] = found
-    operation["responses"] = responses | problem_answers(route)
+    if with_keys:
+        operation["security"] = security(route)
+    operation["responses"] = responses | problem_answers(route, problems_of_keys(route) if with_keys else ())
     return operation
 
 

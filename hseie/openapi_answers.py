@@ -29,7 +29,9 @@ _HEADERS: dict[str, Schema] = {
 }
 _ACCEPT: Schema = {"description": "media types that are taken, where the wrong one was sent", "schema": _TEXT}
 _ACCEPT_ENCODING: Schema = {"description": "codings that are taken, where the wrong one was sent", "schema": _TEXT}
+_CHALLENGE: Schema = {"description": "how to show who one is (RFC 6750)", "required": True, "schema": _TEXT}
 _PROBLEM_HEADERS: dict[int, dict[str, Schema]] = {
+    401: {"WWW-Authenticate": _CHALLENGE},
     415: {"Accept": _ACCEPT, "Accept-Encoding": _ACCEPT_ENCODING},
     429: {"Retry-After": _RETRY_AFTER},
     503: {"Retry-After": _RETRY_AFTER},
@@ -53,20 +55,20 @@ def answer(route: Route, status: int) -> Schema:
     return described
 
 
-def problem_answers(route: Route) -> dict[str, Schema]:
-    """Return the problems that a route may answer with, by status.
+def problem_answers(route: Route, more: tuple[str, ...]) -> dict[str, Schema]:
+    """Return the problems that a route may answer with, by status; those with the codes `more` besides its own.
 
     The codes of each stand in its text, and for programs in `x-problem-codes`: a schema for each set of codes would
     become a class each in generated clients.
     """
     found: dict[int, list[str]] = {}
-    for code in problem_codes(route):
+    for code in (*problem_codes(route), *more):
         found.setdefault(PROBLEMS[code].status, []).append(code)
     return {str(status): _problem(status, codes) for status, codes in sorted(found.items())}
 
 
 def problem_codes(route: Route) -> tuple[str, ...]:
-    """Return the codes of all problems that a route may answer with."""
+    """Return the codes of all problems that a route may answer with, whoever asks."""
     passed_on = _OF_EVERYTHING_PASSED_ON if route.served_by == "analytics" and route.path != "/livez" else ()
     return (*route.problems, *passed_on, *_OF_EVERY_ROUTE)
 

@@ -44,6 +44,14 @@ class Route:
     def path_parameters(self) -> list[str]:
         return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
 
+    @property
+    def device_parameter(self) -> str | None:
+        """The parameter of the path that names a device; None: the route is about none, or about all."""
+        return next((name for name in self.path_parameters if name in _NAME_A_DEVICE), None)
+
+
+_NAME_A_DEVICE = ("id", "vehicleId")
+
 
 def operation_id(method: str, path: str) -> str:
     """Return the name that generated clients call a route by. It never changes."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import structlog
+
 from hseie import clock
 from hseie.access import NOT_ALLOWED, OVER_QUOTA, Key, Scope
 from hseie.config import Config
@@ -19,6 +21,8 @@ from hseie.keys import DeviceRegistry, KeyRing
 from hseie.problems import ProblemAnswer, problem_answer
 from hseie.rates import Rates
 from hseie.shared_counters import SharedCounters
+
+_log = structlog.get_logger("hseie.admission")
 
 CHALLENGE = 'Bearer realm="hseie"'
 _INVALID = f'{CHALLENGE}, error="invalid_token"'
@@ -29,6 +33,7 @@ _SEVERAL = "the request carries several keys; send one"
 _REFRESH_S = 1.0  # a key that is revoked is out after that
 _REFRESH_AT_ONCE_S = 0.1  # a key that nobody knows may be a new one; strangers shall not keep us reading
 _LOOK_S = 0.25
+DEVICES_REMEMBERED_MAX = 200_000  # over all keys, and what comes within a second
 
 
 class Headers(Protocol):
@@ -52,6 +57,31 @@ class Visitor:
             self._rates.spend(self.key, readings - 1)
 
 
+class AdmittedDevices(dict[str, str | None]):
+    """The devices that a key was admitted for. Looking up another one asks whether it is; what is not is not kept.
+
+    A dictionary, because it is asked for every reading: asking in C costs 0.05 µs, anew 0.4 µs.
+    """
+
+    def __init__(self, key: Key, registry: DeviceRegistry) -> None:
+        self._key = key
+        self._registry = registry
+        self._generation = registry.generation
+
+    def __missing__(self, device: str) -> str | None:
+        """Return a code of `hseie.access`, or None. Raises KeysFileError."""
+        if not self._key.devices.hold(device):
+            return NOT_ALLOWED
+        if self._key.devices_max and not self._registry.admit(self._key, device):
+            return OVER_QUOTA
+        self[device] = None
+        return None
+
+    def holds(self, key: Key) -> bool:
+        """Tell whether it is about this very key, and nothing was forgotten since."""
+        return self._key is key and self._generation == self._registry.generation
+
+
 @dataclass(slots=True)
 class Doorman:
     """Lets in, or says why not. One for each process that serves HTTP."""
@@ -61,6 +91,8 @@ class Doorman:
     rates: Rates
     refused: dict[str, int] = field(default_factory=dict)  # by the code of the answer
     refreshed_at: float = 0.0
+    _admitted: dict[str, AdmittedDevices] = field(default_factory=dict)  # by key id
+    _told: str = ""  # the problem that the log knows of
     unix_s: Callable[[], float] = clock.unix_s
     monotonic_s: Callable[[], float] = time.monotonic
 
@@ -108,19 +140,22 @@ class Doorman:
         self.refreshed_at = now
         self.ring.refresh()
         self.registry.refresh()
+        if self.ring.problem != self._told:
+            self._told = self.ring.problem
+            if self._told:
+                _log.warning("keys_not_readable", reason=self._told)
+            else:
+                _log.info("keys_readable", keys=self.ring.keys)
+        if sum(map(len, self._admitted.values())) > DEVICES_REMEMBERED_MAX:
+            self._admitted.clear()
 
     def _admits(self, key: Key) -> Callable[[str], str | None] | None:
         if key.devices.all and not key.devices_max:
             return None
-
-        def admits(device: str) -> str | None:
-            if not key.devices.hold(device):
-                return NOT_ALLOWED
-            if key.devices_max and not self.registry.admit(key, device):
-                return OVER_QUOTA
-            return None
-
-        return admits
+        known = self._admitted.get(key.key_id)
+        if known is None or not known.holds(key):
+            known = self._admitted[key.key_id] = AdmittedDevices(key, self.registry)
+        return known.__getitem__
 
 
 def open_door(config: Config, run_dir: Path) -> Doorman | None:

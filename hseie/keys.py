@@ -93,6 +93,7 @@ class DeviceRegistry:
         self._known: dict[str, set[str]] = {}
         self._complete: set[str] = set()  # keys that are full, and whose devices are all in `_known`
         self._token = ""
+        self.generation = 0  # another one: who has remembered an answer asks again
 
     def admit(self, key: Key, device: str) -> bool:
         """Tell whether a key may report for a device; one that it has not reported for takes a place from then on.
@@ -161,6 +162,7 @@ class DeviceRegistry:
         self._held += len(known)
 
     def _forget(self) -> None:
+        self.generation += 1
         self._known.clear()
         self._complete.clear()
         self._held = 0

@@ -11,8 +11,7 @@ import orjson
 
 # A blank line is one of nothing but the white space of JSON; what else it holds makes it an item.
 _find_lines = re.compile(rb"[^ \t\r\n][^\n]*").finditer
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_OTHER_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_MARKS_OF_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _ONE_AFTER_ANOTHER = "unexpected content after document"
 
 
@@ -85,10 +84,8 @@ def _too_many(items_max: int) -> RejectedBodyError:
 
 
 def _why_not_json(text: bytes, error: orjson.JSONDecodeError) -> str:
-    # Nothing of the sender's text is repeated, only places in it.
-    if text.startswith(_BYTE_ORDER_MARK):
-        return "begins with a byte order mark (BOM): send UTF-8 without one"
-    if text.startswith(_OTHER_BYTE_ORDER_MARKS) or b"\0" in text:
+    # Nothing of the sender's text is repeated, only places in it. Of a byte order mark in UTF-8 orjson tells itself.
+    if text.startswith(_MARKS_OF_UTF_16) or b"\0" in text:
         return "is not UTF-8: with its NUL bytes or byte order mark (BOM) it looks like UTF-16 or UTF-32"
     where = f"line {error.lineno}, column {error.colno}"
     if error.msg == _ONE_AFTER_ANOTHER:

@@ -202,8 +202,8 @@ def _by_kind(
     places = [
         [place for place, item in enumerate(items) if type(item) is dict and kind.id_wire in item] for kind in KINDS
     ]
-    found = Counter(chain.from_iterable(places))
-    if found.total() != len(items) or len(found) != len(items):
+    if not sum(map(len, places)) == len(set(chain.from_iterable(places))) == len(items):
+        found = Counter(chain.from_iterable(places))
         misfits = [place for place in range(len(items)) if found[place] != 1]
         rejected += [(indexes[place], items[place], None, None) for place in misfits]
         places = [[place for place in of_kind if found[place] == 1] for of_kind in places]

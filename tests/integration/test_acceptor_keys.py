@@ -92,6 +92,14 @@ async def test_more_devices_than_the_quota(door: GuardedDoor) -> None:
             assert 1 <= int(headers["Retry-After"]) <= 60
 
 
+async def test_a_device_that_is_forgotten_gives_its_place_away(door: GuardedDoor) -> None:
+    key, shown = door.keys.make("ingest", devices_max=1)
+    assert [(await door.send({**GOOD, "meterId": device}, shown))[0] for device in "AB"] == [202, 429]
+    assert door.keys.store.forget(key.key_id, "A") == 1
+    door.keys.doorman.refresh(0.0)
+    assert [(await door.send({**GOOD, "meterId": device}, shown))[0] for device in "BA"] == [202, 429]
+
+
 async def test_over_the_rate(door: GuardedDoor) -> None:
     _, shown = door.keys.make("ingest", readings_per_s=0.001, burst_readings=5)
     assert [(await door.send(GOOD, shown))[0] for _ in range(5)] == [202] * 5

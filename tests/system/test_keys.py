@@ -1,7 +1,7 @@
 """API keys on a node, as their holders meet them: keys made on the command line, requests sent by curl."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -64,8 +64,8 @@ def problem(answer: Answer) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def node(module_stage: Stage, new_database: Callable[[], str]) -> Iterator[Node]:
-    yield module_stage.node(DATABASE_URL=new_database(), HSEIE_AUTH__MODE="keys").start()
+def node(module_stage: Stage, new_database: Callable[[], str]) -> Node:
+    return module_stage.node(DATABASE_URL=new_database(), HSEIE_AUTH__MODE="keys").start()
 
 
 @pytest.fixture(scope="module")

@@ -51,8 +51,11 @@ class Registry:
 
     def __init__(self) -> None:
         self.devices: set[str] = set()
+        self.generation = 0
+        self.asked = 0
 
     def admit(self, key: Key, device: str) -> bool:
+        self.asked += 1
         if device not in self.devices and len(self.devices) >= key.devices_max:
             return False
         self.devices.add(device)
@@ -238,6 +241,39 @@ def test_devices_are_asked_for_only_where_a_key_is_bound() -> None:
     assert [few(device) for device in "ABACB"] == [None, None, None, OVER_QUOTA, None]
     both = admits(key(devices=Devices(prefixes=("M",)), devices_max=1))
     assert [both(device) for device in ("A", "M1", "M2")] == [NOT_ALLOWED, None, OVER_QUOTA]  # "A" took no place
+
+
+def test_what_is_known_of_a_device_is_not_asked_again_until_it_may_be_wrong() -> None:
+    at_door = doorman(key(devices_max=2))
+    registry = cast(Registry, at_door.registry)
+
+    def answers(*devices: str) -> list[str | None]:
+        visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
+        assert isinstance(visitor, Visitor)
+        assert visitor.admits is not None
+        return [visitor.admits(device) for device in devices]
+
+    assert answers("A", "B", "A") == answers("A", "B", "B") == [None] * 3
+    assert registry.asked == 2
+    assert answers("C", "C") == [OVER_QUOTA] * 2
+    assert registry.asked == 4  # what is refused is not remembered: strangers would fill the memory
+    registry.devices.remove("A")
+    registry.generation += 1  # an operator had it forgotten
+    assert answers("C", "B", "A") == [None, None, OVER_QUOTA]
+    cast(Ring, at_door.ring).known = key(devices_max=3)
+    assert answers("A") == [None]
+
+
+def test_what_is_remembered_of_devices_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hseie.admission.DEVICES_REMEMBERED_MAX", 10)
+    at_door = doorman(key(devices_max=100))
+    visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
+    assert isinstance(visitor, Visitor)
+    assert visitor.admits is not None
+    for number in range(11):
+        assert visitor.admits(f"D-{number}") is None
+    at_door.refresh(0.0)
+    assert at_door._admitted == {}
 
 
 def test_a_header_is_no_key_because_it_looks_like_one() -> None:

@@ -239,6 +239,7 @@ def _problem() -> Schema:
                 "accepted": {**COUNT, "description": "of a refused batch: 0"},
                 "duplicates": {**COUNT, "description": "of a refused batch: 0"},
                 "rejected": {**COUNT, "description": "of a refused batch: how many readings it had"},
+                "rejectedIndexes": {"type": "array", "items": COUNT, "description": "of a refused batch: all places"},
                 "checks": {
                     "type": "array",
                     "items": reference("Check"),

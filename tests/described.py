@@ -9,6 +9,18 @@ from jsonschema import Draft202012Validator
 FORMATS = Draft202012Validator.FORMAT_CHECKER
 
 
+def closed(node: Any) -> Any:
+    """A description without room to grow: a member that an answer has today has to be described today."""
+    if isinstance(node, list):
+        return [closed(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    made = {name: closed(child) for name, child in node.items()}
+    if made.get("type") == "object" and "properties" in made:
+        made.setdefault("additionalProperties", False)
+    return made
+
+
 def operation_of(document: dict[str, Any], method: str, path: str) -> dict[str, Any] | None:
     """The operation that a path (with or without a query) belongs to: a fixed one before one with parameters."""
     given = path.partition("?")[0].split("/")
@@ -26,7 +38,7 @@ def operation_of(document: dict[str, Any], method: str, path: str) -> dict[str, 
 def check_described(
     document: dict[str, Any], method: str, path: str, status: int, headers: Mapping[str, str], body: Any
 ) -> None:
-    """Fail where an answer is not as it is described; `body` is parsed where it is JSON."""
+    """Fail where an answer is not as it is described; `body` is parsed where it is JSON. `document` may be `closed`."""
     operation = operation_of(document, method, path)
     if operation is None:
         assert status in (404, 405), f"{method} {path} is not described, and was answered with {status}"

@@ -14,7 +14,7 @@ from hseie.acceptor.routes import IngestRoutes, make_app
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config_load import load
 from hseie.openapi import document
-from tests.described import check_described
+from tests.described import check_described, closed
 from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
 
 JSON = {"Content-Type": "application/json"}
@@ -25,7 +25,7 @@ class Door:
 
     def __init__(self, run_dir: Path, **settings: str) -> None:
         self.config = load(None, {f"HSEIE_{key}": value for key, value in settings.items()}).config
-        self.described = document(self.config)
+        self.described = closed(document(self.config))
         self._run_dir = run_dir
 
     async def open(self) -> "Door":

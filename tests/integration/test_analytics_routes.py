@@ -17,11 +17,11 @@ from hseie.config import Config, Supervisor
 from hseie.database import connect
 from hseie.openapi import document
 from hseie.route_table import ROUTES
-from tests.described import check_described
+from tests.described import check_described, closed
 
 NOW = datetime(2026, 2, 9, 12, 0, 0, 1000, tzinfo=UTC)
 CONFIG = Config(supervisor=Supervisor(heartbeat_ms=50))
-DESCRIBED = document(CONFIG)
+DESCRIBED = closed(document(CONFIG))
 JOURNAL = "8c7a4d5e-0000-4000-8000-000000000001"
 
 Client = TestClient[web.Request, web.Application]

@@ -9,6 +9,7 @@ import pytest
 
 from hseie.openapi_schemas import EXAMPLE_JOB, EXAMPLE_TIME
 from hseie.route_table import ROUTES
+from tests.described import closed
 from tests.system import contract
 from tests.system.conftest import Stage
 from tests.system.ledger import meter
@@ -29,11 +30,15 @@ def node(module_stage: Stage, new_database: Callable[[], str]) -> Iterator[Node]
 
 
 def described(node: Node, port: str = "acceptor", **headers: str) -> dict[str, Any]:
-    """What the node says of itself. Its examples get a time of today, since theirs ages, and a receipt that it gave."""
+    """What the node says of itself, without room to grow.
+
+    Its examples get a time of today, since theirs ages, and a receipt that this node gave.
+    """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     answer, _ = node.deliver("meter", meter("SEEN-1", 1.0), **headers)
     text = json.dumps(node.get("/api/openapi.json").body)
     document: dict[str, Any] = json.loads(text.replace(EXAMPLE_TIME, now).replace(EXAMPLE_JOB, answer.body["jobId"]))
+    document["components"] = closed(document["components"])
     if port == "analytics":
         for route in ROUTES:
             if route.served_by == "acceptor":

@@ -195,7 +195,7 @@ def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web
         app.router.add_post(path, ingest.route(kind))
         app.router.add_route("*", path, _only_post)
     app.router.add_get("/livez", _alive)
-    app.router.add_route("*", "/{path:.*}", proxy.pass_on)
+    app.router.add_route("*", r"/{path:[\s\S]*}", proxy.pass_on)  # a dot would stop at a line's end, which %0A is
     return app
 
 

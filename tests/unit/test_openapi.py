@@ -46,7 +46,10 @@ def test_every_field_of_every_kind_is_described_with_its_range() -> None:
 
 
 def test_limits_are_those_of_the_configuration() -> None:
-    assert "up to 77 readings" in document(Config(http=Http(batch_readings_max=77)))["info"]["description"]
+    described = document(Config(http=Http(batch_readings_max=77)))
+    assert "up to 77 readings" in described["info"]["description"]
+    for name in ("Readings", *(f"{kind.name.capitalize()}Readings" for kind in KINDS)):
+        assert described["components"]["schemas"][name]["maxItems"] == 77
 
 
 def test_it_is_the_same_at_every_start_and_the_one_in_docs() -> None:

@@ -36,7 +36,8 @@ _PROBLEM_HEADERS: dict[int, dict[str, Schema]] = {
     429: {"Retry-After": _RETRY_AFTER},
     503: {"Retry-After": _RETRY_AFTER},
 }
-_OF_EVERY_ROUTE = ("internal",)
+# Whatever the path: what is no HTTP, a head that is too large or too slow, one connection too many, a bug.
+_OF_EVERY_ROUTE = ("bad_request", "request_timeout", "expectation_failed", "head_too_large", "overloaded", "internal")
 _OF_EVERYTHING_PASSED_ON = ("analytics_unavailable",)  # acceptors pass questions on to analytics
 
 
@@ -62,7 +63,7 @@ def problem_answers(route: Route, more: tuple[str, ...]) -> dict[str, Schema]:
     become a class each in generated clients.
     """
     found: dict[int, list[str]] = {}
-    for code in (*problem_codes(route), *more):
+    for code in dict.fromkeys((*problem_codes(route), *more)):
         found.setdefault(PROBLEMS[code].status, []).append(code)
     return {str(status): _problem(status, codes) for status, codes in sorted(found.items())}
 

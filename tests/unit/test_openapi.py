@@ -168,6 +168,13 @@ def test_routes_are_declared_once_and_name_declared_problems() -> None:
     assert {code for route in ROUTES for code in route.problems} <= set(PROBLEMS)
 
 
+def test_what_any_request_may_meet_is_described_with_every_route() -> None:
+    for item in document(Config())["paths"].values():
+        for operation in item.values():
+            codes = {code for answer in operation["responses"].values() for code in answer.get("x-problem-codes", ())}
+            assert codes >= {"bad_request", "head_too_large", "request_timeout", "expectation_failed", "internal"}
+
+
 def test_answers_that_may_be_retried_say_when() -> None:
     for path in document(Config())["paths"].values():
         for operation in path.values():

@@ -172,6 +172,7 @@ def test_a_key_that_is_revoked_is_out_in_seconds_and_one_that_expires_at_its_tim
     at = datetime.now(UTC) + timedelta(seconds=20)
     short = keys.create("short", "--expires", at.isoformat())
     key = keys.create("lost")
+    assert set(statuses(node, key)) == set(statuses(node, short)) == {415}  # both acceptors know them
     keys.revoke("lost")
     began = time.monotonic()
     eventually(lambda: set(statuses(node, key)) == {401}, "it is out on all connections", SOON_S)

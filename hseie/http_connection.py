@@ -27,7 +27,7 @@ class Connection(web.RequestHandler):
     `head_since` is when the head began that is not whole yet, on the loop's clock; 0: there is none.
     """
 
-    __slots__ = ("_body", "_ended", "_stuck_since", "head_since", "made_at")
+    __slots__ = ("_body", "_ended", "_stuck_since", "_unread", "head_since", "made_at")
 
     def __init__(self, server: web.Server, ended: Counter[str], **options: Any) -> None:
         """`ended` counts connections that are ended from here, by why; `options` are those of aiohttp.
@@ -38,6 +38,7 @@ class Connection(web.RequestHandler):
         self._ended = ended
         self.made_at = self._loop.time()
         self.head_since = 0.0
+        self._unread = 0  # bytes of answers, when that was last looked at and had changed, and when that was
         self._stuck_since = 0.0
         self._body: StreamReader = EMPTY_PAYLOAD  # of the request that was read last
 
@@ -79,19 +80,20 @@ class Connection(web.RequestHandler):
             self._loop.call_later(_LOOK_AGAIN_S, self._close_when_idle)
 
     def cut(self, now: float, head_timeout_s: float, answer_timeout_s: float) -> None:
-        """Close it if its client takes too long: over its first byte, over a head, or over reading an answer.
+        """Close it if its client takes too long: over its first byte, over a head, or over reading more of an answer.
 
         To be called now and then; `now` is on the loop's clock.
         """
         if self.transport is None:
             return
         if self.writing_paused:
-            self._stuck_since = self._stuck_since or now
-            if now - self._stuck_since > answer_timeout_s:
+            unread = self.transport.get_write_buffer_size()
+            if unread != self._unread:  # some of it was read
+                self._unread, self._stuck_since = unread, now
+            elif now - self._stuck_since > answer_timeout_s:
                 self._ended["slow_reader"] += 1
                 self.transport.abort()
             return
-        self._stuck_since = 0.0
         if not self.is_idle:
             return
         if self.head_since:

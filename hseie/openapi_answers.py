@@ -71,7 +71,8 @@ def problem_answers(route: Route, more: tuple[str, ...]) -> dict[str, Schema]:
 def problem_codes(route: Route) -> tuple[str, ...]:
     """Return the codes of all problems that a route may answer with, whoever asks."""
     passed_on = _OF_EVERYTHING_PASSED_ON if route.served_by == "analytics" and route.path != "/livez" else ()
-    return (*route.problems, *passed_on, *_OF_EVERY_ROUTE)
+    no_route = ("not_found",) if route.path_parameters else ()  # what no id can be, as one with a brace
+    return (*route.problems, *no_route, *passed_on, *_OF_EVERY_ROUTE)
 
 
 def _problem(status: int, codes: list[str]) -> Schema:

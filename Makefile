@@ -54,6 +54,7 @@ bench: setup
 # What is made from declarations and kept beside them; a test compares.
 docs: setup
 	$(BIN)/python -m hseie.metrics_document > docs/METRICS.md
+	$(BIN)/python -m hseie.openapi > docs/openapi.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist

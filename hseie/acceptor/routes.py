@@ -25,6 +25,7 @@ from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, answer_expect, new_app, problem, problem_response
 
 _PARTING_LOOK_S = 0.5
+_ANY_PATH = r"/{path:[\s\S]*}"  # a dot would stop at a line's end, which %0A is
 
 
 @dataclass(slots=True)
@@ -202,7 +203,7 @@ def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web
         app.router.add_post(path, ingest.route(kind), expect_handler=answer_expect)
         app.router.add_route("*", path, _only_post, expect_handler=answer_expect)
     app.router.add_get("/livez", _alive, expect_handler=answer_expect)
-    app.router.add_route("*", "/{path:.*}", proxy.pass_on, expect_handler=answer_expect)
+    app.router.add_route("*", _ANY_PATH, proxy.pass_on, expect_handler=answer_expect)
     return app
 
 

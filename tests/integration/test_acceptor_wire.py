@@ -220,6 +220,8 @@ _TARGETS = [
     "/v1/ingest/meter/A%2FB/current",
     "/v1/ingest/meter/A%zz/current",
     "/v1/ingest/meter/%00/current",
+    "/v1/ingest/meter/A%0D%0AB/current",
+    "/v1/ingest/meter/A%E2%80%A8B/current",
     "/v1/ingest/meter/A//current",
     "/livez/../v1/audit",
     "//other.example/v1",

@@ -181,7 +181,7 @@ _OTHERS = (
     ),
 )
 
-_OF_NO_ROUTE = ("a newline", "a brace")  # routes take neither into an id
+_OF_NO_ROUTE = ("a brace",)  # routes do not take it into an id
 _IDS = tuple(
     _asked(f"id in {where}: {name}", path.format(text), 404, "not_found" if name in _OF_NO_ROUTE else "unknown_device")
     for where, path in {

@@ -27,6 +27,7 @@ PROBLEMS_ELSEWHERE = {
     # Each needs keys.
     "unauthorized": "tests/system/test_keys.py",
     "forbidden": "tests/system/test_keys.py",
+    "keys_unavailable": "tests/integration/test_acceptor_keys.py",
     NOT_ALLOWED: "tests/system/test_keys.py",
     "rate_limited": "tests/system/test_keys.py",
     OVER_QUOTA: "tests/system/test_keys.py",

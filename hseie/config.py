@@ -39,8 +39,12 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     acceptors: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
     body_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=_BODY_BYTES_LIMIT)] = 2_097_152
     batch_readings_max: Positive = 10_000
+    bodies_bytes_max: Positive = 67_108_864
     requests_in_flight_max: Positive = 8192
+    connections_max: Count = 0
     keepalive_s: Seconds = 75.0
+    head_timeout_s: Seconds = 20.0
+    body_timeout_s: Seconds = 30.0
 
 
 class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -93,6 +93,10 @@ def _broken_relations(config: Config) -> list[str]:
             "ingest.frame_bytes_max must not be below http.body_bytes_max, or the largest body could never be sent on",
         ),
         (
+            config.http.bodies_bytes_max >= config.http.body_bytes_max,
+            "http.bodies_bytes_max must not be below http.body_bytes_max, or the largest body could never be received",
+        ),
+        (
             config.writer.gathering_bytes_max >= config.ingest.frame_bytes_max,
             "writer.gathering_bytes_max must not be below ingest.frame_bytes_max: one acceptor may have so much under "
             "way to a writer",

@@ -71,6 +71,22 @@ ACCEPTOR = (
         "hseie_acceptor_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."
     ),
     gauge("hseie_acceptor_connections", "connections", "Open connections, idle ones too."),
+    counter(
+        "hseie_acceptor_connections_ended_total",
+        "connections_ended.{reason}",
+        "Connections that it ended: no HTTP, a head too large or too slow, no word, answers not read, one too many.",
+    ),
+    gauge(
+        "hseie_acceptor_connections_limit",
+        "limits.connections",
+        "Limit: `http.connections_max`, or what open files allow; above it 503 `overloaded`, and closed.",
+    ),
+    gauge("hseie_acceptor_bodies_bytes", "bodies_bytes", "Bytes of bodies that are not whole yet."),
+    gauge(
+        "hseie_acceptor_bodies_limit_bytes",
+        "limits.bodies_bytes",
+        "Limit: `http.bodies_bytes_max`; above it 503 `overloaded`.",
+    ),
     gauge("hseie_acceptor_requests_in_flight", "in_flight", "Requests that wait for their acknowledgement."),
     gauge(
         "hseie_acceptor_requests_in_flight_limit",
@@ -136,6 +152,21 @@ ACCEPTOR = (
         "Limit: `http.body_bytes_max`; above it 413, counted as `too_large`.",
     ),
     gauge(
+        "hseie_acceptor_head_timeout_seconds",
+        "limits.head_timeout_s",
+        "Limit: `http.head_timeout_s`; after it the connection is closed, a head that was begun with 408.",
+    ),
+    gauge(
+        "hseie_acceptor_body_timeout_seconds",
+        "limits.body_timeout_s",
+        "Limit: `http.body_timeout_s`; after it 408, counted as `request_timeout`.",
+    ),
+    gauge(
+        "hseie_acceptor_keepalive_seconds",
+        "limits.keepalive_s",
+        "Limit: `http.keepalive_s`; an idle connection is closed after it.",
+    ),
+    gauge(
         "hseie_acceptor_batch_limit_readings",
         "limits.batch_readings",
         "Limit: `http.batch_readings_max`; above it 413, counted as `batch_too_large`.",
@@ -148,6 +179,16 @@ ANALYTICS = (
     gauge("hseie_analytics_keys", "keys", "API keys it knows; 0 where `auth.mode` is none."),
     gauge(
         "hseie_analytics_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."
+    ),
+    counter(
+        "hseie_analytics_connections_ended_total",
+        "connections_ended.{reason}",
+        "Connections that it ended: no HTTP, a head too large or too slow, no word, answers not read, one too many.",
+    ),
+    gauge(
+        "hseie_analytics_connections_limit",
+        "limits.connections",
+        "Limit: `http.connections_max`, or what open files allow; above it 503 `overloaded`, and closed.",
     ),
     counter("hseie_analytics_queries_total", "queries.{outcome}", "Queries for routes, by how they ended."),
     histogram("hseie_analytics_query_seconds", "query_seconds", "Those answered, waiting for a connection included."),

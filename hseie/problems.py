@@ -49,6 +49,7 @@ def _problems(*rows: tuple[str, int, str] | tuple[str, int, str, float]) -> dict
 
 
 PROBLEMS = _problems(
+    ("bad_request", 400, "This is no HTTP/1.1 request."),
     ("bad_json", 400, "The body is not valid JSON."),
     ("not_an_object", 400, "The body is neither an object nor an array of objects."),
     ("empty_batch", 400, "The array holds no readings."),
@@ -63,10 +64,11 @@ PROBLEMS = _problems(
     ("unknown_device", 404, "No reading of this device was ever stored."),
     ("unknown_job", 404, "This job was never handed out."),
     ("method_not_allowed", 405, "This method does not exist here."),
-    ("request_timeout", 408, "The body did not arrive in time."),
+    ("request_timeout", 408, "The request did not arrive in time."),
     ("too_large", 413, "The body is larger than the limit."),
     ("batch_too_large", 413, "The batch holds more readings than the limit."),
     ("unsupported_media_type", 415, "The body's type or encoding is not taken."),
+    ("expectation_failed", 417, "Of what `Expect` may ask for, only 100-continue is met."),
     ("rate_limited", 429, "This key sends more than it may.", 1.0),
     (
         "device_quota",
@@ -74,6 +76,7 @@ PROBLEMS = _problems(
         "This key reports for as many devices as it may.",
         ESTIMATE_MAX_S,
     ),  # until somebody raises it
+    ("head_too_large", 431, "The head of the request is larger than the limit."),
     ("internal", 500, "An error of HSEIE's own; it was logged."),
     ("overloaded", 503, "Too many requests are in flight.", 0.5),
     ("writer_unavailable", 503, "The writer of this shard does not answer.", 0.5),  # a restart takes about a second

@@ -14,6 +14,7 @@ from hseie.acceptor.collector import WriterLink
 from hseie.acceptor.inflate import inflate
 from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser
 from hseie.acceptor.proxy import AnalyticsProxy
+from hseie.acceptor.receive import Bodies
 from hseie.acceptor.request_head import Preference, coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
 from hseie.admission import Doorman, Visitor
@@ -21,7 +22,7 @@ from hseie.config import Config
 from hseie.errors import KeysFileError
 from hseie.problems import ProblemAnswer
 from hseie.readings import KINDS, Kind
-from hseie.web import PROBLEM, answer_error, new_app, problem, problem_response, read_body
+from hseie.web import PROBLEM, answer_error, answer_expect, new_app, problem, problem_response
 
 _PARTING_LOOK_S = 0.5
 
@@ -53,6 +54,7 @@ class IngestRoutes:
         """`doorman` asks for keys; without one everybody may send."""
         http, ingest = config.http, config.ingest
         self.counts = Counts()
+        self.bodies = Bodies(http)
         self.draining = False
         self.parting = False  # nobody waits for a commit any more: the receipt of the journal has to do
         self._links = links
@@ -63,6 +65,10 @@ class IngestRoutes:
             "frames_in_flight": ingest.frames_in_flight_max,
             "shard_bytes": ingest.frame_bytes_max,
             "body_bytes": http.body_bytes_max,
+            "bodies_bytes": http.bodies_bytes_max,
+            "head_timeout_s": http.head_timeout_s,
+            "body_timeout_s": http.body_timeout_s,
+            "keepalive_s": http.keepalive_s,
             "batch_readings": http.batch_readings_max,
             "ack_timeout_ms": ingest.ack_timeout_ms,
             "devices": DEVICES_REMEMBERED_MAX,
@@ -70,6 +76,7 @@ class IngestRoutes:
         self._wait_by_default = ingest.ack == "commit"
         self._commit_timeout_s = ingest.commit_timeout_ms / 1000
         self._in_flight_max = http.requests_in_flight_max
+        self._body_bytes_max = http.body_bytes_max
 
     @property
     def devices_remembered(self) -> int:
@@ -106,10 +113,10 @@ class IngestRoutes:
         try:
             lines = is_ndjson(headers.getall("Content-Type", ()))
             coding = coding_of(headers.getall("Content-Encoding", ()))
-            body = await read_body(request)
+            body = await self.bodies.read(request)
             failpoints.reach("acceptor.body_read")
             if coding is not None:
-                body = await inflate(body, coding, self.limits["body_bytes"])
+                body = await inflate(body, coding, self._body_bytes_max)
             admits = visitor.admits if visitor is not None else None
             parsed = self._parser.parse(body, kind, clock.unix_s(), admits, lines=lines)
         except RejectedBodyError as error:
@@ -192,10 +199,10 @@ def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web
     """Return the application of an acceptor."""
     app = new_app(config.http.body_bytes_max)
     for path, kind in {"/v1/ingest": None, **{f"/v1/ingest/{kind.name}": kind for kind in KINDS}}.items():
-        app.router.add_post(path, ingest.route(kind))
-        app.router.add_route("*", path, _only_post)
-    app.router.add_get("/livez", _alive)
-    app.router.add_route("*", "/{path:.*}", proxy.pass_on)
+        app.router.add_post(path, ingest.route(kind), expect_handler=answer_expect)
+        app.router.add_route("*", path, _only_post, expect_handler=answer_expect)
+    app.router.add_get("/livez", _alive, expect_handler=answer_expect)
+    app.router.add_route("*", "/{path:.*}", proxy.pass_on, expect_handler=answer_expect)
     return app
 
 

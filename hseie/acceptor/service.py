@@ -62,6 +62,8 @@ async def serve(
             config.http.port,
             reuse_port=True,
             keepalive_s=config.http.keepalive_s,
+            head_timeout_s=config.http.head_timeout_s,
+            connections_max=config.http.connections_max,
             sockets=listening,
         )
         child.report = lambda: _report(number, routes, links, dealers, proxy, server, doorman)
@@ -149,6 +151,8 @@ def _report(
         "reading_errors": counts.reading_errors,
         "passed_on": {str(status): count for status, count in proxy.answers.items()},
         "connections": server.connections,
+        "connections_ended": dict(server.entrance.ended),
+        "bodies_bytes": routes.bodies.bytes,
         "devices": routes.devices_remembered,
         "writers_away": sum(link.boot is None for link in links),
         "frames_sent": sum(link.frames_sent for link in links),
@@ -165,5 +169,5 @@ def _report(
         "messages_refused": sum(dealer.refused for dealer in dealers),
         "messages_unsent": sum(dealer.unsent for dealer in dealers),
         **key_figures(doorman),
-        "limits": routes.limits,
+        "limits": {**routes.limits, "connections": server.entrance.connections_max},
     }

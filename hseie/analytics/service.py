@@ -69,6 +69,8 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
         config.analytics_port,
         reuse_port=False,
         keepalive_s=config.http.keepalive_s,
+        head_timeout_s=config.http.head_timeout_s,
+        connections_max=config.http.connections_max,
         sockets=listening,
     )
     sampling = asyncio.create_task(fleet.sample_rate())
@@ -91,10 +93,11 @@ def _report(server: Server, reader: Reader, doorman: Doorman | None) -> dict[str
         "connections": server.connections,
         "refused": doorman.refused if doorman is not None else {},
         **key_figures(doorman),
+        "connections_ended": dict(server.entrance.ended),
         "queries": reader.outcomes,
         "query_seconds": reader.seconds.report(),
         "queries_in_flight": reader.busy,
-        "limits": {"queries_in_flight": reader.busy_max},
+        "limits": {"queries_in_flight": reader.busy_max, "connections": server.entrance.connections_max},
     }
 
 
@@ -106,7 +109,7 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute]:
     app.middlewares.append(_not_now)
     fleet = FleetRoute(parts.reader, parts.config, parts.now)
     for path, route in routes(parts, fleet).items():
-        app.router.add_get(path, route)
+        app.router.add_get(path, route, expect_handler=http.answer_expect)
     return app, fleet
 
 

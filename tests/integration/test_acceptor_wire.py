@@ -246,3 +246,10 @@ async def _raw_get(door: Door, target: str) -> tuple[int, bytes]:
     head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
     writer.close()
     return int(head.split()[1]), body
+
+
+async def test_both_kinds_in_one_frame_have_one_receipt(door: Door) -> None:
+    status, answer, _ = await door.post(
+        json.dumps([METERED, DRIVEN | {"vehicleId": "METER_001"}]).encode(), "/v1/ingest"
+    )
+    assert (status, answer["accepted"], len(answer["jobIds"])) == (202, 2, 1)  # one id is of one shard

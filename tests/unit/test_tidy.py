@@ -26,8 +26,9 @@ FLOORS = (
     "histogram key_text logs metric_types metrics metrics_document metrics_writer openapi openapi_schemas problems "
     "rate_limit readings resources retry_after route_table tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, SQLite files, HTTP, processes, counters.
-    "bus control database journal_file books balance migrations audit dead_letters lost_journals ports connections web "
-    "http_server keys_file key_store keys shared_counters rates admission process embedded.",
+    "bus control database journal_file books balance migrations audit dead_letters lost_journals ports web "
+    "http_connection connections http_server keys_file key_store keys shared_counters rates admission process "
+    "embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
@@ -46,7 +47,7 @@ IMPORTERS = {
     "subprocess": r"hseie\.embedded\.\w+",
     "multiprocessing": r"hseie\.(process|supervisor\.member)",
     "prometheus_client": r"hseie\.analytics\.exposition",
-    "aiohttp": r"hseie\.(web|http_server|connections|acceptor\.\w+|analytics\.\w+)",
+    "aiohttp": r"hseie\.(web|http_server|http_connection|connections|acceptor\.\w+|analytics\.\w+)",
     "rich": r"hseie\.(tables|demo)|simulator\.\w+",
     "simulator": r"hseie\.(cli|demo)|simulator\.\w+",
     "hseie": r"hseie(\..+)?",

@@ -41,6 +41,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     batch_readings_max: Positive = 10_000
     requests_in_flight_max: Positive = 8192
     keepalive_s: Seconds = 75.0
+    cors_origins: list[str] = msgspec.field(default_factory=list)
 
 
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

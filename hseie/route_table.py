@@ -179,6 +179,16 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "get",
+        "/v1/live",
+        "analytics",
+        "analytics",
+        "The node and the fleet as they are, every two seconds: server-sent events, first one `past`, then `now`",
+        {200: "text/event-stream"},
+        ("overloaded", "analytics_unavailable"),
+        scope="read",
+    ),
+    Route(
+        "get",
         "/v1/audit",
         "analytics",
         "operation",
@@ -219,6 +229,7 @@ ROUTES: tuple[Route, ...] = (
         ("analytics_unavailable",),
         scope="read",
     ),
+    Route("get", "/", "analytics", "operation", "The dashboard, a page", {200: "text/html"}, scope=None),
     Route("get", "/api", "analytics", "operation", "This description as a page", {200: "text/html"}, scope=None),
     Route(
         "get", "/api/openapi.json", "analytics", "operation", "This description", {200: {"type": "object"}}, scope=None

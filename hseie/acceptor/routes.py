@@ -170,13 +170,14 @@ class IngestRoutes:
 
 def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web.Application:
     """Return the application of an acceptor."""
-    app = new_app(config.http.body_bytes_max)
+    app = new_app(config.http.body_bytes_max, config.http.cors_origins)
     for kind in KINDS:
         path = f"/v1/ingest/{kind.name}"
         app.router.add_post(path, ingest.route(kind))
         app.router.add_route("*", path, _only_post)
     app.router.add_get("/livez", _alive)
     app.router.add_route("*", "/{path:.*}", proxy.pass_on)
+    app.on_shutdown.append(proxy.end_streams)
     return app
 
 

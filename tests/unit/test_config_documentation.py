@@ -19,6 +19,7 @@ DECLARED = dict(keys(Config()))
 
 # A value for each type of key that is not its default, as text in the environment and as it is understood.
 OTHER: dict[type, tuple[str, Any]] = {str: ("elsewhere", "elsewhere"), int: ("1234", 1234), float: ("17.5", 17.5)}
+OTHER[list] = ("https://a.example, http://b.example:81", ["https://a.example", "http://b.example:81"])
 CHOICES = {
     "postgres.url": "postgresql://somebody@localhost/readings",
     "log.level": "debug",

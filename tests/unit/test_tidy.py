@@ -26,8 +26,8 @@ FLOORS = (
     "histogram logs metric_types metrics metrics_document metrics_writer openapi openapi_schemas problems readings "
     "resources retry_after route_table tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
-    "bus control database journal_file books balance migrations audit dead_letters lost_journals ports connections web "
-    "http_server process embedded.",
+    "bus control database journal_file books balance migrations audit dead_letters lost_journals ports connections "
+    "browsers web http_server process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
@@ -45,7 +45,7 @@ IMPORTERS = {
     "subprocess": r"hseie\.embedded\.\w+",
     "multiprocessing": r"hseie\.(process|supervisor\.member)",
     "prometheus_client": r"hseie\.analytics\.exposition",
-    "aiohttp": r"hseie\.(web|http_server|connections|acceptor\.\w+|analytics\.\w+)",
+    "aiohttp": r"hseie\.(web|browsers|http_server|connections|acceptor\.\w+|analytics\.\w+)",
     "rich": r"hseie\.(tables|demo)|simulator\.\w+",
     "simulator": r"hseie\.(cli|demo)|simulator\.\w+",
     "hseie": r"hseie(\..+)?",

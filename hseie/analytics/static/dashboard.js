@@ -265,12 +265,12 @@ function showDevice(box, id, { kind, current, readings }) {
   when.append(make("dt", "Newest reading"), make("dd", age(current.timestamp)), make("dd", new Date(current.timestamp).toLocaleString("en-GB"), { className: "note" }));
   facts.append(when);
   box.append(facts, make("h3", `The last ${many(readings.length, "reading")}`));
-  const place = make("div", "", { className: "chart" });
-  box.append(place);
-  const lines = KINDS[kind].lines.map(([, label, unit], number) => ({
-    label, unit, digits: 2, scale: unit, points: readings.length < 60, colour: number ? "second" : "first", dash: number ? [6, 4] : undefined,
+  const plot = make("div", "", { className: "chart" });
+  box.append(plot);
+  const lines = KINDS[kind].lines.map(([, label, unit], place) => ({
+    label, unit, digits: 2, scale: unit, points: readings.length < 60, colour: place ? "second" : "first", dash: place ? [6, 4] : undefined,
   }));
-  const drawn = makeChart(place, lines);
+  const drawn = makeChart(plot, lines);
   const rising = [...readings].reverse();
   drawn.setData([rising.map((one) => Date.parse(one.timestamp) / 1000), ...KINDS[kind].lines.map(([name]) => rising.map((one) => one[name]))]);
   deviceCharts.push(drawn);

@@ -321,3 +321,21 @@ def test_some_files_are_not_for_connections(monkeypatch: pytest.MonkeyPatch) -> 
     for files, wanted in ((100, 50), (1024, 768), (1_000_000, 999_744)):
         monkeypatch.setattr(connections.resource, "getrlimit", lambda _, files=files: (files, files))
         assert connections.connections_max() == wanted
+
+
+@pytest.mark.parametrize("hsts", [True, False])
+async def test_browsers_are_held_to_tls_where_there_is_tls(hsts: bool) -> None:
+    app = new_app(1000, hsts=hsts)
+    app.router.add_get("/ok", _ok)
+    server = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0)
+    for path in ("/ok", "/nothing"):
+        async with aiohttp.ClientSession() as session, session.get(_url(server, path)) as answer:
+            assert ("Strict-Transport-Security" in answer.headers) == hsts
+            assert answer.headers.getall("X-Content-Type-Options") == ["nosniff"]
+    await server.stop(1.0)
+
+
+def test_without_origins_nothing_of_cors_is_on_the_way_of_a_request() -> None:
+    plain, open_to_one = new_app(1000), new_app(1000, ["https://fleet.example"])
+    assert len(open_to_one.middlewares) == len(plain.middlewares) + 1
+    assert len(open_to_one.on_response_prepare) == len(plain.on_response_prepare) + 1

@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
-
 import msgspec
 import structlog
 from aiohttp import web
@@ -17,7 +15,7 @@ from hseie.analytics.node import NodeView, Snapshot
 from hseie.analytics.reader import Reader, TooManyQueriesError
 from hseie.analytics.receipts import queue_counts
 from hseie.analytics.throughput import SAMPLE_S, Throughput
-from hseie.answers import Fleet, Now, Past
+from hseie.answers import Check, Fleet, Now, Past
 from hseie.errors import DatabaseUnavailableError, NotReachableError
 from hseie.readings import KINDS
 
@@ -115,7 +113,7 @@ class LiveRoute:
             self._known = fleet, sum(row["dead_lettered"] for row in books)
             self._known_is_old = False
 
-    def _now(self, snapshot: Snapshot | None, checks: list[Any]) -> Now:
+    def _now(self, snapshot: Snapshot | None, checks: list[Check]) -> Now:
         fleet, dead_lettered = self._known or (None, None)
         queues = [queue_counts(kind.name, snapshot, None) for kind in KINDS] if snapshot is not None else []
         acceptors = [process.stats for process in snapshot.role("acceptor")] if snapshot is not None else []
@@ -135,7 +133,7 @@ class LiveRoute:
             problems=problems,
             dead_lettered=dead_lettered,
             fleet=fleet,
-            fleet_is_old=self._known_is_old,
+            fleet_is_old=self._known_is_old or any(check.name == "postgres" and not check.ok for check in checks),
         )
 
     def _publish(self, event: bytes) -> None:

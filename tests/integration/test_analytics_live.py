@@ -1,6 +1,7 @@
 """`/v1/live` of analytics without PostgreSQL, and through the proxy of an acceptor: events, limits, and its end."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -150,6 +151,27 @@ async def test_a_stop_ends_the_stream_in_order(rig: Rig, port: str, stopped: str
         async for _ in events:  # up to its end; a connection that breaks would raise here
             pass
         await asyncio.wait_for(stopping, 60)
+
+
+async def test_a_database_that_does_not_even_take_a_cancellation_holds_nothing_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = asyncio.Event()
+
+    async def stuck(name: str) -> None:
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+
+    monkeypatch.setattr(rig.route._health._reader, "rows", stuck)
+    try:
+        async with asyncio.timeout(20), _listen(rig.ports["acceptor"]) as answer:
+            async for name, now in _events(answer):
+                if name == "now" and "no answer within 1 s" in [check["detail"] for check in now["checks"]]:
+                    assert now["fleetIsOld"]
+                    break
+    finally:
+        free.set()
 
 
 async def test_silence_is_broken_by_a_comment(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ function makeChart(box, series) {
       cursor: { drag: { x: false, y: false } },
       scales: { x: { time: true }, ...scales },
       series: [
-        { label: "Time", value: (chart, at) => (at == null ? "–" : new Date(at * 1000).toLocaleTimeString()) },
+        { label: "Time", value: (chart, at) => (at == null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) },
         ...series.map((one) => ({
           label: one.label,
           scale: one.scale,
@@ -48,7 +48,7 @@ function makeChart(box, series) {
         })),
       ],
       axes: [
-        _axis({ values: (chart, times) => times.map((at) => new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })), space: 70 }),
+        _axis({ values: (chart, times) => times.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })), space: 70 }),
         ...[...new Map(series.map((one) => [one.scale, one])).values()].map((one, place) =>
           _axis({
             scale: one.scale,

@@ -31,6 +31,7 @@ function headers() {
 
 function age(moment) {
   const seconds = (Date.now() - Date.parse(moment)) / 1000;
+  if (Math.abs(seconds) < 2) return "just now";
   if (seconds < 0) return `${duration(-seconds)} ahead`;
   return `${duration(seconds)} ago`;
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+
 import msgspec
 import structlog
 from aiohttp import web

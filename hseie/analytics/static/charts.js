@@ -48,7 +48,7 @@ function makeChart(box, series) {
         })),
       ],
       axes: [
-        _axis({ values: (chart, times) => times.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })), space: 70 }),
+        _axis({ values: (chart, times) => times.map((at) => clockTime(at, times[1] - times[0] < 60)), space: 80 }),
         ...[...new Map(series.map((one) => [one.scale, one])).values()].map((one, place) =>
           _axis({
             scale: one.scale,
@@ -82,6 +82,10 @@ new ResizeObserver(() => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const { chart } of _charts) chart.redraw(false, true);
 });
+
+function clockTime(at, withSeconds) {
+  return new Date(at * 1000).toLocaleTimeString("en-GB", withSeconds ? {} : { hour: "2-digit", minute: "2-digit" });
+}
 
 function number(value, digits) {
   return value.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });

@@ -133,8 +133,9 @@ function list(id, items, fill) {
 
 function showFleet(fleet, isOld) {
   $("h-fleet").parentElement.classList.toggle("stale", isOld);
+  $("fleet-note").classList.toggle("warn", isOld);
   if (fleet === null) {
-    say("fleet-note", isOld ? "PostgreSQL does not answer, so nothing is known of the fleet. Readings are still taken, and kept in the journals." : "Asking PostgreSQL …");
+    say("fleet-note", isOld ? "PostgreSQL does not answer, so nothing is known of the fleet. Readings are still taken, and kept in the journals while these have room." : "Asking PostgreSQL …");
     return;
   }
   say("devices", count(fleet.totalVehicles + fleet.totalMeters));
@@ -146,7 +147,7 @@ function showFleet(fleet, isOld) {
   say("temp", orDash(fleet.avgBatteryTemp, (value) => `${number(value, 1)} °C`));
   showEfficiency(fleet);
   const known = `As of ${new Date(fleet.computedAt).toLocaleTimeString("en-GB")}.`;
-  if (isOld) say("fleet-note", `PostgreSQL does not answer. ${known} Readings are still taken, and kept in the journals.`);
+  if (isOld) say("fleet-note", `PostgreSQL does not answer. ${known} Readings are still taken, and kept in the journals while these have room.`);
   else say("fleet-note", fleet.totalReadings ? known : "No readings are stored yet. Once devices send, their figures appear here.");
 }
 

@@ -198,6 +198,12 @@ ANALYTICS = (
         "limits.queries_in_flight",
         "Limit: 51 times `analytics.connections`; above it 503 `overloaded`.",
     ),
+    gauge("hseie_analytics_live_listeners", "live_listeners", "Listeners to `/v1/live`, dashboards mostly."),
+    gauge(
+        "hseie_analytics_live_listeners_limit",
+        "limits.live_listeners",
+        "Limit: fixed (`analytics/live.py`); above it 503 `overloaded`.",
+    ),
 )
 
 MAINTENANCE = (

@@ -1,7 +1,7 @@
 """What API keys add to the OpenAPI description, where they are asked for."""
 
 from hseie.openapi_schemas import Schema
-from hseie.route_table import Route
+from hseie.route import Route
 
 SECURITY_SCHEMES: dict[str, Schema] = {
     "bearer": {

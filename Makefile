@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test faults mutants lint bench docs clean lock
+.PHONY: setup demo test faults fuzz mutants lint bench docs clean lock
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,12 @@ test: setup
 faults: setup
 	HSEIE_FAULT_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults $(ARGS)
 
+# What is made up for the wire: by hypothesis (tests/wire), and by schemathesis from the description. `make test` does it
+# for seconds, this for so many inputs in all, and some thousand requests besides. HSEIE_TEST_SEED repeats a run.
+INPUTS ?= 100000
+fuzz: setup
+	HSEIE_FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest tests/wire tests/system/test_schemathesis.py -k "fuzz or schemathesis" -rP $(ARGS)
+
 # Takes the safety lines out, one at a time, and looks whether a test fails (tests/mutants).
 mutants: setup
 	$(BIN)/python -m tests.mutants.run $(ARGS)
@@ -48,6 +54,7 @@ bench: setup
 # What is made from declarations and kept beside them; a test compares.
 docs: setup
 	$(BIN)/python -m hseie.metrics_document > docs/METRICS.md
+	$(BIN)/python -m hseie.openapi > docs/openapi.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist

@@ -39,9 +39,19 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     acceptors: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
     body_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=_BODY_BYTES_LIMIT)] = 2_097_152
     batch_readings_max: Positive = 10_000
+    bodies_bytes_max: Positive = 67_108_864
     requests_in_flight_max: Positive = 8192
+    connections_max: Count = 0
     keepalive_s: Seconds = 75.0
     cors_origins: list[str] = msgspec.field(default_factory=list)
+    head_timeout_s: Seconds = 20.0
+    body_timeout_s: Seconds = 30.0
+
+
+class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    mode: Literal["none", "keys"] = "none"
+    keys_file: str = ""
+    open_to_network: bool = False
 
 
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,6 +118,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     node: Node = Node()
     log: Log = Log()
     http: Http = Http()
+    auth: Auth = Auth()
     ingest: Ingest = Ingest()
     writer: Writer = Writer()
     postgres: Postgres = Postgres()
@@ -118,6 +129,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     @property
     def data_dir(self) -> Path:
         return Path(self.node.data).expanduser().absolute()
+
+    @property
+    def keys_file(self) -> Path:
+        """The file of the API keys, with the default resolved."""
+        given = self.auth.keys_file
+        return Path(given).expanduser().absolute() if given else self.data_dir / "keys.sqlite"
 
     @property
     def analytics_port(self) -> int:

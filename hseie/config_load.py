@@ -40,7 +40,7 @@ def load(
     sections: dict[str, dict[str, Any]] = {}
     origins = dict.fromkeys(types, "default")
     mistakes = []
-    for item in values(file, environ or {}, overrides or {}, Config.__struct_fields__):
+    for item in values(file, environ or {}, overrides or {}, types):
         if item.key not in types:
             mistakes.append(_unknown(item, types))
             continue
@@ -103,6 +103,10 @@ def _broken_relations(config: Config) -> list[str]:
         (
             config.ingest.frame_bytes_max >= config.http.body_bytes_max,
             "ingest.frame_bytes_max must not be below http.body_bytes_max, or the largest body could never be sent on",
+        ),
+        (
+            config.http.bodies_bytes_max >= config.http.body_bytes_max,
+            "http.bodies_bytes_max must not be below http.body_bytes_max, or the largest body could never be received",
         ),
         (
             config.writer.gathering_bytes_max >= config.ingest.frame_bytes_max,

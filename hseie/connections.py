@@ -1,4 +1,4 @@
-"""The connections of an HTTP server: how many there may be, and which are closed because nothing comes.
+"""The connections of an HTTP server: how many there may be, and the look for those whose client takes too long.
 
 aiohttp has neither limit.
 """
@@ -6,17 +6,17 @@ aiohttp has neither limit.
 import asyncio
 import resource
 import socket
-from collections.abc import Callable
-from http import HTTPStatus
+from collections import Counter
 from typing import Any
 
 from aiohttp import web
 
+from hseie.http_connection import Connection, plain_answer
 from hseie.problems import problem_answer
 
-# aiohttp waits for ever for the head of a connection's first request.
-HEAD_TIMEOUT_S = 20.0
-_SWEEP_S = 2.0
+# A client that has not read an answer for so long is gone.
+ANSWER_TIMEOUT_S = 60.0
+_SWEEPS_IN_A_TIMEOUT = 10
 # Of the files that this process may have open, so many are not for connections of clients. At the limit itself accept()
 # would fail, and uvloop may then close the listening socket for good.
 _FILES_RESERVED = 256
@@ -26,63 +26,71 @@ class _Refusal(asyncio.Protocol):
     """Answers a connection that is one too many, and hangs up."""
 
     def __init__(self) -> None:
-        answer = problem_answer("overloaded", "Too many connections are open.")
-        status = HTTPStatus(answer.status)
-        headers = {**answer.headers, "Content-Length": str(len(answer.body)), "Connection": "close"}
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._answer = f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode() + answer.body
+        self._answer = plain_answer(problem_answer("overloaded", "Too many connections are open."))
 
     def connection_made(self, transport: Any) -> None:  # uvloop's are no asyncio.Transport
         transport.write(self._answer)
         transport.close()
 
 
-class LimitedSite(web.SockSite):
-    """Serves a bound socket, and turns away connections above `connections_max`."""
+class Entrance:
+    """Makes the protocols of new connections of a server, `connections_max` at the most; the others are turned away.
 
-    def __init__(self, runner: web.BaseRunner, bound: socket.socket, *, backlog: int) -> None:
+    `ended` counts the connections that were ended from here, by why.
+    """
+
+    def __init__(self, server: web.Server, connections_max: int) -> None:
+        self.connections_max = connections_max
+        self.ended: Counter[str] = Counter()
+        self._server = server
+
+    def accept(self) -> asyncio.Protocol:
+        """Return what serves a connection, or turns it away."""
+        # Not `server.connections`, which copies them all into a list.
+        if len(self._server._connections) < self.connections_max:
+            return self.new_connection()
+        self.ended["turned_away"] += 1
+        return _Refusal()
+
+    def new_connection(self) -> Connection:
+        """Return the protocol of a connection to be. Raises TypeError for an option that aiohttp does not know.
+
+        aiohttp's own way answers one that it does not know by dropping all of them, limits too.
+        """
+        return Connection(self._server, self.ended, loop=self._server._loop, **self._server._kwargs)
+
+
+class LimitedSite(web.SockSite):
+    """Serves a bound socket with what its entrance makes."""
+
+    def __init__(self, runner: web.BaseRunner, bound: socket.socket, entrance: Entrance, *, backlog: int) -> None:
         super().__init__(runner, bound, backlog=backlog)
         self._bound = bound
+        self._entrance = entrance
 
     async def start(self) -> None:
         """Listen. Raises OSError."""
         await web.BaseSite.start(self)
         self._server = await asyncio.get_running_loop().create_server(
-            accept_with(server_of(self._runner)), sock=self._bound, backlog=self._backlog
+            self._entrance.accept, sock=self._bound, backlog=self._backlog
         )
 
 
-def accept_with(server: web.Server) -> Callable[[], asyncio.Protocol]:
-    """Return what makes the protocol of a new connection: the server's, or a refusal when there are too many."""
-    limit = connections_max()
-
-    def accept() -> asyncio.Protocol:
-        # Not `server.connections`, which copies them all into a list.
-        return server() if len(server._connections) < limit else _Refusal()
-
-    return accept
-
-
-def connections_max() -> int:
-    """Return how many connections a process may have: what it may open, less what it needs for itself."""
+def connections_limit(wanted: int) -> int:
+    """Return how many connections a process may have: those wanted (0: as many as can be), no more than it can open."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(files - _FILES_RESERVED, files // 2)
+    possible = max(files - _FILES_RESERVED, files // 2)
+    return min(wanted, possible) if wanted else possible
 
 
-async def close_silent(server: web.Server) -> None:
-    """Close, for ever, connections that do not send their first request. Later ones are up to the keep-alive limit."""
-    since: dict[web.RequestHandler, float] = {}
+async def cut_slow(server: web.Server, head_timeout_s: float) -> None:
+    """Close, for ever, the connections whose clients take too long. Between requests the keep-alive limit holds."""
     while True:
+        await asyncio.sleep(head_timeout_s / _SWEEPS_IN_A_TIMEOUT)
         now = asyncio.get_running_loop().time()
-        since = {
-            connection: since.get(connection, now)
-            for connection in server.connections
-            if connection._request_count == 0
-        }
-        for connection, first_seen in since.items():
-            if now - first_seen > HEAD_TIMEOUT_S:
-                connection.force_close()
-        await asyncio.sleep(_SWEEP_S)
+        for connection in server.connections:
+            if isinstance(connection, Connection):
+                connection.cut(now, head_timeout_s, ANSWER_TIMEOUT_S)
 
 
 def server_of(runner: web.BaseRunner) -> web.Server:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from aiohttp import http_exceptions, web
 
-from hseie.connections import LimitedSite, accept_with, close_silent, server_of
+from hseie.connections import Entrance, LimitedSite, connections_limit, cut_slow, server_of
+from hseie.http_connection import Connection
 from hseie.ports import bind, bind_error
 from hseie.web import FAREWELL
 
@@ -24,12 +25,15 @@ _FAREWELL_LOOK_S = 0.05
 class Server:
     """A running HTTP server. Made by `start_server`."""
 
-    def __init__(self, runner: web.AppRunner, sites: Sequence[web.BaseSite]) -> None:
+    def __init__(
+        self, runner: web.AppRunner, sites: Sequence[LimitedSite], entrance: Entrance, head_timeout_s: float
+    ) -> None:
         self._runner = runner
         self._sites = sites
+        self.entrance = entrance
         self.port: int = runner.addresses[0][1]  # the bound one, also where 0 was asked for
         self._stopped = False
-        self._sweeping = asyncio.create_task(close_silent(server_of(runner)))
+        self._sweeping = asyncio.create_task(cut_slow(server_of(runner), head_timeout_s))
 
     @property
     def connections(self) -> int:
@@ -43,7 +47,7 @@ class Server:
             try:
                 connection, _ = listening.accept()
                 connection.setblocking(False)
-                await loop.connect_accepted_socket(accept_with(server_of(self._runner)), connection)
+                await loop.connect_accepted_socket(self.entrance.accept, connection)
             except OSError:  # nobody waits, nobody has listened on it yet, or who waited has gone
                 return
 
@@ -90,11 +94,15 @@ async def start_server(
     *,
     reuse_port: bool,
     keepalive_s: float,
+    head_timeout_s: float = 20.0,
+    connections_max: int = 0,
     sockets: Sequence[socket.socket] = (),
     backlog: int = 1024,
 ) -> Server:
     """Start serving `app` on the bound `sockets` or, without any, on a port of its own.
 
+    A head has `head_timeout_s`. Of more connections than `connections_max` (0: as many as the process may open) the
+    newest are turned away.
     Raises PortTakenError, or ConfigError for an address this machine does not have.
     """
     runner = web.AppRunner(
@@ -106,23 +114,25 @@ async def start_server(
         max_field_size=FIELD_BYTES_MAX,
         max_headers=FIELDS_MAX,
         lingering_time=LINGER_S,
+        auto_decompress=False,  # acceptor/inflate.py does it; without, a body without its end would be taken
     )
     await runner.setup()
-    _check_limits(runner, keepalive_s)
-    sites = [LimitedSite(runner, one, backlog=backlog) for one in sockets or bind(host, port, share=reuse_port)]
+    entrance = Entrance(server_of(runner), connections_limit(connections_max))
+    _check_limits(entrance.new_connection(), keepalive_s)
+    bound = sockets or bind(host, port, share=reuse_port)
+    sites = [LimitedSite(runner, one, entrance, backlog=backlog) for one in bound]
     try:
         for site in sites:
             await site.start()
     except OSError as error:
         await runner.cleanup()
         raise bind_error(error, host, port) from error
-    return Server(runner, sites)
+    return Server(runner, sites, entrance, head_timeout_s)
 
 
-def _check_limits(runner: web.AppRunner, keepalive_s: float) -> None:
-    # aiohttp answers one keyword it does not know by dropping all of them, with a warning at the first connection.
-    # So a connection is made here without a socket, and asked.
-    connection = server_of(runner)()
+def _check_limits(connection: Connection, keepalive_s: float) -> None:
+    # An option that another version of aiohttp takes and ignores would be a limit that is not there. So a connection
+    # without a socket is asked.
     wanted = {
         "_keepalive_timeout": keepalive_s,
         "max_line_size": LINE_BYTES_MAX,

@@ -15,6 +15,23 @@ import orjson
 from hseie.retry_after import ESTIMATE_MAX_S, retry_after_s
 
 CONTENT_TYPE = "application/problem+json"
+# Codes of the entries of an answer's `errors`: what may be wrong in one place.
+ITEM_CODES = {
+    "bad_json": "the line is not JSON",
+    "not_an_object": "the item is not an object",
+    "unknown_kind": "the item has not exactly one of the id fields",
+    "missing_field": "a field is not there",
+    "unknown_field": "a field is none of a reading's",
+    "bad_type": "a field has a value of another type",
+    "bad_id": "an id is empty, too long, or has other characters than it may",
+    "bad_timestamp": "a time is not RFC 3339 with an offset",
+    "timestamp_out_of_range": "a time lies too far back or ahead",
+    "out_of_range": "a number lies outside its range",
+    "device_not_allowed": "this key or certificate may not speak for this device",
+    "device_quota": "one device more than this key may report for",
+    "unknown_parameter": "a parameter of the query is none of this route's",
+    "bad_value": "a parameter of the query has a value that it cannot have",
+}
 ERRORS_MAX = 100  # entries of one answer's `errors`; more would repeat the first hundred's lesson
 
 
@@ -49,6 +66,7 @@ def _problems(*rows: tuple[str, int, str] | tuple[str, int, str, float]) -> dict
 
 
 PROBLEMS = _problems(
+    ("bad_request", 400, "This is no HTTP/1.1 request."),
     ("bad_json", 400, "The body is not valid JSON."),
     ("not_an_object", 400, "The body is neither an object nor an array of objects."),
     ("empty_batch", 400, "The array holds no readings."),
@@ -63,10 +81,11 @@ PROBLEMS = _problems(
     ("unknown_device", 404, "No reading of this device was ever stored."),
     ("unknown_job", 404, "This job was never handed out."),
     ("method_not_allowed", 405, "This method does not exist here."),
-    ("request_timeout", 408, "The body did not arrive in time."),
+    ("request_timeout", 408, "The request did not arrive in time."),
     ("too_large", 413, "The body is larger than the limit."),
     ("batch_too_large", 413, "The batch holds more readings than the limit."),
     ("unsupported_media_type", 415, "The body's type or encoding is not taken."),
+    ("expectation_failed", 417, "Of what `Expect` may ask for, only 100-continue is met."),
     ("rate_limited", 429, "This key sends more than it may.", 1.0),
     (
         "device_quota",
@@ -74,6 +93,7 @@ PROBLEMS = _problems(
         "This key reports for as many devices as it may.",
         ESTIMATE_MAX_S,
     ),  # until somebody raises it
+    ("head_too_large", 431, "The head of the request is larger than the limit."),
     ("internal", 500, "An error of HSEIE's own; it was logged."),
     ("overloaded", 503, "Too many requests are in flight.", 0.5),
     ("writer_unavailable", 503, "The writer of this shard does not answer.", 0.5),  # a restart takes about a second
@@ -82,6 +102,7 @@ PROBLEMS = _problems(
     ("draining", 503, "The node is shutting down.", 0.5),  # the next acceptor may take it at once
     ("not_ready", 503, "The node is not ready to serve.", 2.0),
     ("ack_timeout", 503, "The acknowledgement took too long; the reading may have been stored.", 1.0),
+    ("keys_unavailable", 503, "API keys cannot be checked at the moment.", 2.0),
     ("database_unavailable", 503, "The database does not answer.", 2.0),
     ("analytics_unavailable", 503, "The analytics process does not answer.", 0.5),
 )

@@ -8,6 +8,9 @@ import orjson
 
 ACCEPTED, REJECTED, FAILED, UNKNOWN = "accepted", "rejected", "failed", "unknown"
 
+NO_ACCESS = frozenset({401, 403})
+"""The server does not know who asks, or does not let them: about the key or certificate, not about the readings."""
+
 
 class Verdict(NamedTuple):
     """What became of a request's readings; the counts add up to them unless the server miscounted.
@@ -53,6 +56,12 @@ def read_answer(count: int, status: int, body: bytes) -> Verdict:
         rejected=_number(answer, "rejected"),
         rejected_at=tuple(sorted(index for index in named if isinstance(index, int))),
     )
+
+
+def refusal(status: int, body: bytes) -> str:
+    """What a 401 or 403 says, in a line for people."""
+    answer = _object(body)
+    return f"{status} {answer.get('detail') or answer.get('title') or ''}".rstrip()
 
 
 def _object(body: bytes) -> dict[str, Any]:

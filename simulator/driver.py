@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 from time import monotonic, time
 
-from simulator.answers import Verdict, read_answer
+from simulator.answers import NO_ACCESS, Verdict, read_answer, refusal
 from simulator.fleet import rfc3339
 from simulator.http1 import Answer, Connection, NotSentError, Target, UnansweredError, request_head
 from simulator.ledger import Ledger, line
@@ -148,7 +148,12 @@ class Driver:
                 status = answer.status
                 self.tally.answered(status, monotonic() - began)
                 if status not in RETRYABLE and status < 500:
-                    self._book(post, status, read_answer(len(post.readings), status, answer.body), attempt)
+                    verdict = read_answer(len(post.readings), status, answer.body)
+                    if status in NO_ACCESS:
+                        self.tally.no_access(refusal(status, answer.body))
+                        if in_doubt:  # an attempt before may have been let in, and taken
+                            verdict = Verdict(unknown=len(post.readings))
+                    self._book(post, status, verdict, attempt)
                     return
                 after_s = retry_after_s(answer.retry_after, time())
             delay = self.policy.delay_s(status, attempt, after_s, self.random.random())

@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client: one request at a time on a kept-alive connection, plain http only.
+"""A lean HTTP/1.1 client: one request at a time on a kept-alive connection.
 
 A load generator must cost less than what it loads. This one does what an ingest client needs and no more:
 no pipelining, no redirects, no compression, no chunked answers.
@@ -7,6 +7,7 @@ no pipelining, no redirects, no compression, no chunked answers.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from functools import lru_cache
 from time import monotonic
 from typing import NamedTuple, cast
@@ -20,6 +21,10 @@ class NotSentError(ConnectionError):
     """No connection came about: the server has not seen the request. It may be tried again."""
 
 
+class NotTrustedError(NotSentError):
+    """The server's certificate is not one to be trusted. Trying again does not help."""
+
+
 class UnansweredError(ConnectionError):
     """The request was sent and no answer came: the server may have taken it or not."""
 
@@ -29,21 +34,45 @@ class GarbledError(UnansweredError):
 
 
 class Target(NamedTuple):
-    """Where the server is."""
+    """Where the server is, and with https:// how it is spoken to."""
 
     host: str
     port: int
     prefix: str
+    tls: ssl.SSLContext | None = None
 
     @classmethod
-    def of(cls, url: str) -> Target:
-        """Parse an address like http://127.0.0.1:3000; ValueError says what is wrong with it."""
+    def of(cls, url: str, ca: str | None = None, certificate: str | None = None) -> Target:
+        """Parse an address like http://127.0.0.1:3000; ValueError says what is wrong with it.
+
+        The files, for https:// only: `ca` has the authorities to trust instead of the system's, `certificate` is the
+        client's own, with its key.
+        """
         parts = urlsplit(url)
-        if parts.scheme != "http":
-            raise ValueError(f"only http:// addresses are supported, not {url!r}")
+        if parts.scheme not in ("http", "https"):
+            raise ValueError(f"only http:// and https:// addresses are supported, not {url!r}")
         if not parts.hostname or parts.username or parts.query or parts.fragment:
             raise ValueError(f"not the address of a server: {url!r}")
-        return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/"))
+        prefix = parts.path.rstrip("/")
+        if parts.scheme == "https":
+            return cls(parts.hostname, parts.port or 443, prefix, _context(ca, certificate))
+        if ca or certificate:
+            raise ValueError("certificates are for https:// addresses")
+        return cls(parts.hostname, parts.port or 80, prefix)
+
+
+def _context(ca: str | None, certificate: str | None) -> ssl.SSLContext:
+    file = ca
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if certificate:
+            file = certificate
+            # A key with a pass phrase is refused: OpenSSL would ask for it on the terminal.
+            context.load_cert_chain(certificate, password="")
+    except OSError as error:
+        raise ValueError(f"cannot use {file}: {error.strerror or error}") from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def request_head(target: Target, route: str, headers: dict[str, str]) -> bytes:
@@ -155,11 +184,13 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, target: Target, timeout_s: float) -> Connection:
-        """Connect; raises NotSentError."""
+        """Connect; raises NotSentError, of it NotTrustedError for the server's certificate."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                _, connection = await loop.create_connection(cls, target.host, target.port)
+                _, connection = await loop.create_connection(cls, target.host, target.port, ssl=target.tls)
+        except ssl.SSLCertVerificationError as error:
+            raise NotTrustedError(error.verify_message) from error
         except (OSError, TimeoutError) as error:
             raise NotSentError(str(error) or "timed out") from error
         return connection

@@ -3,14 +3,17 @@
 `make bench` times them; every test run does each once. Divide by 1,000 for the cost of a reading in a batch.
 """
 
+import gzip
 import time
 from typing import Any
 
 import orjson
 import pytest
 
-from hseie.acceptor.answers import answer_batch, answer_one, read_preference
+from hseie.acceptor.answers import answer_batch, answer_one
+from hseie.acceptor.inflate import pieces
 from hseie.acceptor.parse import ReadingParser
+from hseie.acceptor.request_head import coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt
 from hseie.frames import Frame, Part, decode, parse_frame, shard_of
 from hseie.readings import METER, VEHICLE
@@ -37,13 +40,17 @@ SINGLE = orjson.dumps(
 )
 
 
+LINES = b"\n".join(map(orjson.dumps, orjson.loads(BODY))) + b"\n"
+MIXED = orjson.dumps([*orjson.loads(BODY), *[orjson.loads(SINGLE)] * READINGS])
+
+
 def _parser() -> ReadingParser:
     return ReadingParser(shards=2, batch_readings_max=10_000, future_max_s=300, past_max_days=400)
 
 
 @pytest.fixture(scope="module")
 def frame() -> Frame:
-    [rows] = ReadingParser(1, 10_000, 300, 400).parse(BODY, VEHICLE, NOW).rows.values()
+    [rows] = ReadingParser(1, 10_000, 300, 400).parse(BODY, VEHICLE, NOW).rows[VEHICLE.number].values()
     return Frame(1, 1, False, (Part(VEHICLE.number, READINGS, "".join(rows).encode()),))
 
 
@@ -55,6 +62,31 @@ def test_parse_a_batch(benchmark: Any) -> None:
 def test_parse_one(benchmark: Any) -> None:
     parser = _parser()
     assert benchmark(parser.parse, SINGLE, METER, NOW).accepted == 1
+
+
+def test_parse_lines(benchmark: Any) -> None:
+    parser = _parser()
+    assert benchmark(parser.parse, LINES, VEHICLE, NOW, lines=True).accepted == READINGS
+
+
+def test_parse_lines_of_which_one_is_bad(benchmark: Any) -> None:
+    parser = _parser()
+    assert benchmark(parser.parse, LINES + b"{\n", VEHICLE, NOW, lines=True).accepted == READINGS
+
+
+def test_parse_both_kinds(benchmark: Any) -> None:
+    parser = _parser()
+    assert benchmark(parser.parse, MIXED, None, NOW).accepted == 2 * READINGS  # twice as many as the others
+
+
+def test_parse_one_of_any_kind(benchmark: Any) -> None:
+    parser = _parser()
+    assert benchmark(parser.parse, SINGLE, None, NOW).accepted == 1
+
+
+def test_parse_a_batch_of_allowed_devices(benchmark: Any) -> None:
+    parser = _parser()
+    assert benchmark(parser.parse, BODY, VEHICLE, NOW, {}.get).accepted == READINGS
 
 
 def test_explain_a_bad_batch(benchmark: Any) -> None:
@@ -130,6 +162,15 @@ def test_answer_one(benchmark: Any) -> None:
 def test_answer_a_batch(benchmark: Any) -> None:
     parsed = _parser().parse(BODY, VEHICLE, NOW)
     assert benchmark(answer_batch, parsed, [Receipt(0, 1, {}), Receipt(1, 2, {})], 0, False)[0] == 202
+
+
+def test_read_what_a_head_says_of_the_body(benchmark: Any) -> None:
+    assert benchmark(lambda: (is_ndjson(("application/json",)), coding_of(()))) == (False, None)
+
+
+def test_inflate_a_batch(benchmark: Any) -> None:
+    packed = gzip.compress(BODY)
+    assert benchmark(lambda: b"".join(pieces(packed, "gzip"))) == BODY
 
 
 def test_read_a_preference(benchmark: Any) -> None:

@@ -1,8 +1,6 @@
 """The answers of the ingest routes, made of what was parsed and what the writers said. Pure."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -10,31 +8,9 @@ import orjson
 
 from hseie.acceptor.parse import Parsed
 from hseie.acceptor.tickets import Receipt
+from hseie.access import NOT_ALLOWED, OVER_QUOTA
 from hseie.problems import ERRORS_MAX, ProblemAnswer, problem_answer
 from hseie.readings import Kind
-
-_WAIT = re.compile(r"wait(?:\s*=\s*\"?([0-9]{1,5})\"?)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """What the request asked for (RFC 7240): wait for the commit, how long at most, and what to confirm."""
-
-    wait: bool
-    seconds: float
-    applied: str
-
-
-def read_preference(header: str | None, wait_by_default: bool, seconds_max: float) -> Preference:
-    """Return the preference of a `Prefer` header; unknown ones are ignored, as the RFC wants. The first one counts."""
-    for token in (header or "").lower().split(","):
-        name = token.split(";")[0].strip()
-        if name == "respond-async":
-            return Preference(False, 0.0, name)
-        if match := _WAIT.fullmatch(name):
-            seconds = min(float(match[1]), seconds_max) if match[1] else seconds_max
-            return Preference(True, seconds, name)
-    return Preference(wait_by_default, seconds_max, "")
 
 
 def wire_time(canonical: str) -> str:
@@ -78,7 +54,7 @@ def answer_batch(
         "duplicates": duplicates,
         "rejected": parsed.rejected,
         "mode": "direct" if stored else "queued",
-        "jobIds": [receipt.job_id for receipt in receipts],
+        "jobIds": list(dict.fromkeys(receipt.job_id for receipt in receipts)),  # kinds share a frame
         "errors": [msgspec.to_builtins(error) for error in parsed.errors[:ERRORS_MAX]],
     }
     if parsed.rejected:
@@ -89,8 +65,13 @@ def answer_batch(
 
 
 def answer_rejected(parsed: Parsed) -> ProblemAnswer:
-    """Return the answer to a request of which no reading was good."""
-    if not parsed.is_batch:
-        return problem_answer("invalid_reading", "", parsed.errors)
-    counts = {"accepted": 0, "duplicates": 0, "rejected": parsed.rejected}
-    return problem_answer("all_rejected", f"{parsed.rejected} readings refused", parsed.errors, extra=counts)
+    """Return the answer to a request of which no reading was taken."""
+    code, detail = "invalid_reading", ""
+    extra: dict[str, Any] = {}
+    if parsed.is_batch:  # with what the answer to a batch taken in part has, too
+        code, detail = "all_rejected", f"{parsed.rejected} readings refused"
+        extra = {"accepted": 0, "duplicates": 0, "rejected": parsed.rejected}
+        extra["rejectedIndexes"] = parsed.rejected_indexes
+    if sum(parsed.refused.values()) == parsed.rejected:  # good readings, all of them
+        code = NOT_ALLOWED if NOT_ALLOWED in parsed.refused else OVER_QUOTA
+    return problem_answer(code, detail, parsed.errors, extra=extra)

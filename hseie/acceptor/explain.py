@@ -7,11 +7,36 @@ from typing import Annotated, Any
 
 import msgspec
 
+from hseie.access import NOT_ALLOWED
 from hseie.problems import ERRORS_MAX, ErrorItem
-from hseie.readings import ID_LENGTH_MAX, Field, Kind, canonical_time, is_device_id
+from hseie.readings import ID_LENGTH_MAX, KINDS, Field, Kind, canonical_time, is_device_id
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 _HARMLESS_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
+
+
+_ID_FIELDS = ", ".join(kind.id_wire for kind in KINDS)
+_NOT_AN_OBJECT = ErrorItem("not_an_object", "must be a JSON object")
+
+
+def explain_no_json(why: str) -> ErrorItem:
+    """Return the error of a line that is not JSON."""
+    return ErrorItem("bad_json", why)
+
+
+def explain_no_kind(item: Any) -> ErrorItem:
+    """Return the error of an item that is not of exactly one kind."""
+    if not isinstance(item, dict):
+        return _NOT_AN_OBJECT
+    return ErrorItem("unknown_kind", f"must have exactly one of the id fields {_ID_FIELDS}")
+
+
+def explain_refusal(code: str, kind: Kind) -> ErrorItem:
+    """Return the error of a good reading of a device that nothing is taken of; `code` as in hseie.access."""
+    detail = "may not be reported with this key or certificate"
+    if code != NOT_ALLOWED:
+        detail = "is one device more than may be reported with this key"
+    return ErrorItem(code, detail, f"/{kind.id_wire}")
 
 
 def explain(item: Any, kind: Kind, earliest: str, latest: str) -> list[ErrorItem]:
@@ -20,7 +45,7 @@ def explain(item: Any, kind: Kind, earliest: str, latest: str) -> list[ErrorItem
     `earliest` and `latest` are the bounds of its time as canonical text.
     """
     if not isinstance(item, dict):
-        return [ErrorItem("not_an_object", "must be a JSON object")]
+        return [_NOT_AN_OBJECT]
     unknown = itertools.islice((name for name in item if name not in kind.wire_fields), ERRORS_MAX)
     errors = [_unknown_member(name, kind) for name in unknown]
     for name in kind.wire_fields:

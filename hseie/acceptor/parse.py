@@ -1,48 +1,53 @@
-"""From the body of a request to rows of COPY text by shard, or to every reason why not. Pure; time is an argument.
+"""From the body of a request to rows of COPY text by kind and shard, or to every reason why not. Pure.
 
-Good requests take the fast path: one conversion checks all readings of a batch. Only when that fails is each item, and
+Good requests take the fast path: one conversion checks all readings of a kind. Only when that fails is each item, and
 then each of its fields, checked alone, so that every wrong field of every wrong item is named.
 """
 
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import msgspec
-import orjson
 
-from hseie.acceptor.explain import explain
+from hseie.acceptor.bodies import read_json, read_lines
+from hseie.acceptor.explain import explain, explain_no_json, explain_no_kind, explain_refusal
 from hseie.frames import shard_of
 from hseie.problems import ERRORS_MAX, ErrorItem
-from hseie.readings import READING_TYPES, ROW_MAKERS, Kind, canonical_time, is_device_id, time_text
+from hseie.readings import KINDS, READING_TYPES, ROW_MAKERS, Kind, canonical_time, is_device_id, time_text
 
 DEVICES_REMEMBERED_MAX = 200_000
 
-
-class RejectedBodyError(Exception):
-    """The whole request is refused: `code` is that of a declared problem."""
-
-    def __init__(self, code: str, detail: str = "") -> None:
-        super().__init__(code)
-        self.code = code
-        self.detail = detail
+Admits = Callable[[str], str | None]
+"""Asked for the device of each reading that is otherwise good, in their order, at most once a reading: None, or the
+code of why nothing of this device is taken (`NOT_ALLOWED` or `OVER_QUOTA` of hseie.access)."""
 
 
 @dataclass(slots=True)
 class Parsed:
-    """What a body held. `rows` is per shard the lines of COPY text of the good readings, in their order.
+    """What a body held. `rows` is per kind number and shard the COPY text of the good readings: lines in their order.
 
-    `device` and `time` (canonical text) are those of the last good reading: for the answer to a single one.
+    `device` and `time` (canonical text) are for the answer to a single reading that is good. `refused` counts the
+    rejected ones whose only fault is their device, by code.
     """
 
     is_batch: bool
-    rows: dict[int, list[str]] = field(default_factory=dict)
+    rows: dict[int, dict[int, list[str]]] = field(default_factory=dict)
     accepted: int = 0
     rejected: int = 0
     errors: list[ErrorItem] = field(default_factory=list)
     rejected_indexes: list[int] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
     device: str = ""
     time: str = ""
+
+
+# An item that is not taken: its index, itself, its kind (None: it has none), and why, where that is known already.
+_Rejected = tuple[int, Any, Kind | None, ErrorItem | None]
 
 
 class ReadingParser:
@@ -61,41 +66,62 @@ class ReadingParser:
     def devices_remembered(self) -> int:
         return len(self._shard_of_device)
 
-    def parse(self, body: bytes, kind: Kind, now: float) -> Parsed:
-        """Return the rows and errors of a body of JSON: one object or an array of them. `now` is Unix time in seconds.
+    def parse(
+        self, body: bytes, kind: Kind | None, now: float, admits: Admits | None = None, *, lines: bool = False
+    ) -> Parsed:
+        """Return the rows and errors of a body of JSON, or of NDJSON (`lines`). `now` is Unix time in seconds.
+
+        Its readings are of `kind`, or (None) each of the kind whose id field it has.
 
         Raises RejectedBodyError when there is nothing in it that could be judged one by one.
         """
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise RejectedBodyError("bad_json", f"{error.msg} (line {error.lineno}, column {error.colno})") from None
-        if isinstance(document, dict):
-            items, parsed = [document], Parsed(is_batch=False)
-        elif isinstance(document, list):
-            items, parsed = document, Parsed(is_batch=True)
-            if not items:
-                raise RejectedBodyError("empty_batch")
-            if len(items) > self._batch_readings_max:
-                raise RejectedBodyError("batch_too_large", f"at most {self._batch_readings_max} readings a request")
+        rejected: list[_Rejected] = []
+        if lines:
+            is_batch = True
+            items, not_json = read_lines(body, self._batch_readings_max)
+            indexes: Sequence[int] = range(len(items) + len(not_json))
+            if not_json:
+                indexes = [index for index in indexes if index not in not_json]
+                rejected += [(index, None, None, explain_no_json(why)) for index, why in not_json.items()]
         else:
-            raise RejectedBodyError("not_an_object")
+            items, is_batch = read_json(body, self._batch_readings_max)
+            indexes = range(len(items))
+        parsed = Parsed(is_batch)
+        if kind is not None:
+            self._take(kind, indexes, items, now, admits, parsed, rejected)
+        else:
+            for its_kind, its_indexes, its_items in _by_kind(indexes, items, rejected):
+                self._take(its_kind, its_indexes, its_items, now, admits, parsed, rejected)
+        if rejected:
+            self._tell(rejected, parsed)
+        return parsed
+
+    def _take(
+        self,
+        kind: Kind,
+        indexes: Sequence[int],
+        items: list[Any],
+        now: float,
+        admits: Admits | None,
+        parsed: Parsed,
+        rejected: list[_Rejected],
+    ) -> None:
+        """Sort the good ones of items of one kind into rows by shard."""
         reading_type = READING_TYPES[kind.number]
         try:
             readings: list[Any] = msgspec.convert(items, list[reading_type])  # type: ignore[valid-type]
         except (msgspec.ValidationError, UnicodeError):
             readings = [_convert(item, reading_type) for item in items]
-        self._sort_into_shards(items, readings, kind, now, parsed)
-        return parsed
-
-    def _sort_into_shards(self, items: list[Any], readings: list[Any], kind: Kind, now: float, parsed: Parsed) -> None:
         make_row = ROW_MAKERS[kind.number]
         known = self._shard_of_device
         earliest, latest = self._time_bounds(now)
-        id_wire, rows = kind.id_wire, parsed.rows
-        for index, (item, reading) in enumerate(zip(items, readings, strict=True)):
+        id_wire = kind.id_wire
+        rows: dict[int, list[str]] = {}
+        device = time = ""
+        rejected_before = len(rejected)
+        for index, item, reading in zip(indexes, items, readings, strict=True):
             if reading is None:
-                self._reject(parsed, index, item, kind)
+                rejected.append((index, item, kind, None))
                 continue
             device = item[id_wire]
             shard = known.get(device)
@@ -106,24 +132,38 @@ class ReadingParser:
             except OverflowError:
                 time = ""
             if shard is None or not earliest <= time <= latest:
-                self._reject(parsed, index, item, kind)
+                rejected.append((index, item, kind, None))
+                continue
+            if admits is not None and (refusal := admits(device)) is not None:
+                parsed.refused[refusal] = parsed.refused.get(refusal, 0) + 1
+                rejected.append((index, item, kind, explain_refusal(refusal, kind)))
                 continue
             line = make_row(device, time, reading)
             if shard in rows:
                 rows[shard].append(line)
             else:
                 rows[shard] = [line]
-            parsed.accepted += 1
+        if rows:
+            parsed.rows[kind.number] = rows
+            parsed.accepted += len(items) - (len(rejected) - rejected_before)
             parsed.device, parsed.time = device, time
 
-    def _reject(self, parsed: Parsed, index: int, item: Any, kind: Kind) -> None:
-        parsed.rejected += 1
-        parsed.rejected_indexes.append(index)
-        # The answer names so many errors and no more; explaining the others would only cost everybody else time.
-        room = ERRORS_MAX - len(parsed.errors)
-        if room > 0:
+    def _tell(self, rejected: list[_Rejected], parsed: Parsed) -> None:
+        rejected.sort(key=itemgetter(0))
+        parsed.rejected = len(rejected)
+        parsed.rejected_indexes = [index for index, *_ in rejected]
+        for index, item, kind, known in rejected:
+            # The answer names so many errors and no more; explaining the others would only cost everybody else time.
+            room = ERRORS_MAX - len(parsed.errors)
+            if room <= 0:
+                break
+            if known is not None:
+                errors = [known]
+            elif kind is None:
+                errors = [explain_no_kind(item)]
+            else:
+                errors = explain(item, kind, *self._bounds)[:room]
             where = index if parsed.is_batch else None
-            errors = explain(item, kind, *self._bounds)[:room]
             parsed.errors += [msgspec.structs.replace(error, index=where) for error in errors]
 
     def _shard_of(self, device: str) -> int | None:
@@ -150,3 +190,23 @@ def _convert(item: Any, reading_type: type[msgspec.Struct]) -> Any:
         return msgspec.convert(item, reading_type)
     except (msgspec.ValidationError, UnicodeError):
         return None
+
+
+def _by_kind(
+    indexes: Sequence[int], items: list[Any], rejected: list[_Rejected]
+) -> Iterator[tuple[Kind, list[int], list[Any]]]:
+    """Part items by the kind whose id field they have: per kind their indexes and themselves.
+
+    One with the id fields of several kinds, or of none, is rejected.
+    """
+    places = [
+        [place for place, item in enumerate(items) if type(item) is dict and kind.id_wire in item] for kind in KINDS
+    ]
+    if not sum(map(len, places)) == len(set(chain.from_iterable(places))) == len(items):
+        found = Counter(chain.from_iterable(places))
+        misfits = [place for place in range(len(items)) if found[place] != 1]
+        rejected += [(indexes[place], items[place], None, None) for place in misfits]
+        places = [[place for place in of_kind if found[place] == 1] for of_kind in places]
+    for kind, of_kind in zip(KINDS, places, strict=True):
+        if of_kind:
+            yield kind, [indexes[place] for place in of_kind], [items[place] for place in of_kind]

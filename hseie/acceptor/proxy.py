@@ -2,6 +2,7 @@
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from hseie.web import problem, say_farewell
 
@@ -56,13 +57,15 @@ class AnalyticsProxy:
         return response
 
     async def _ask(self, request: web.Request) -> web.StreamResponse:
+        if "#" in request.raw_path:  # stands in no request, and could not be passed on
+            return problem("not_found")
+        # As it was sent: "/a/../b" must not become "/b" behind whoever looked at it here, nor "%3A" a colon.
+        url = URL(f"{self._base}{request.rel_url.raw_path_qs}", encoded=True)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         response: web.StreamResponse | None = None
         session = self._session_for(request.path)
         try:
-            async with session.request(
-                request.method, f"{self._base}{request.path_qs}", headers=headers, allow_redirects=False
-            ) as answer:
+            async with session.request(request.method, url, headers=headers, allow_redirects=False) as answer:
                 response = web.StreamResponse(status=answer.status, reason=answer.reason)
                 for name, value in answer.headers.items():
                     if name.lower() not in _HOP_BY_HOP:

@@ -1,4 +1,4 @@
-"""The routes of an acceptor: two take readings, every other request is passed on to analytics."""
+"""The routes of an acceptor: three take readings, every other request is passed on to analytics."""
 
 import asyncio
 import time
@@ -8,18 +8,24 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from hseie import clock, failpoints
-from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference
+from hseie.acceptor.answers import answer_batch, answer_one, answer_rejected
+from hseie.acceptor.bodies import RejectedBodyError
 from hseie.acceptor.collector import WriterLink
-from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser, RejectedBodyError
+from hseie.acceptor.inflate import inflate
+from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser
 from hseie.acceptor.proxy import AnalyticsProxy
+from hseie.acceptor.receive import Bodies
+from hseie.acceptor.request_head import Preference, coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
+from hseie.admission import Doorman, Visitor
 from hseie.config import Config
+from hseie.errors import KeysFileError
+from hseie.problems import ProblemAnswer
 from hseie.readings import KINDS, Kind
-from hseie.web import PROBLEM, answer_error, new_app, problem, problem_response, read_body
+from hseie.web import PROBLEM, answer_error, answer_expect, new_app, problem, problem_response
 
 _PARTING_LOOK_S = 0.5
-_JSON_TYPES = ("application/json", "text/json")
-_ENCODINGS = ("identity", "gzip", "deflate")  # aiohttp inflates them, and counts inflated bytes against the limit
+_ANY_PATH = r"/{path:[\s\S]*}"  # a dot would stop at a line's end, which %0A is
 
 
 @dataclass(slots=True)
@@ -45,18 +51,25 @@ class Counts:
 class IngestRoutes:
     """Answers the POST requests of one acceptor."""
 
-    def __init__(self, config: Config, links: Sequence[WriterLink]) -> None:
+    def __init__(self, config: Config, links: Sequence[WriterLink], doorman: Doorman | None = None) -> None:
+        """`doorman` asks for keys; without one everybody may send."""
         http, ingest = config.http, config.ingest
         self.counts = Counts()
+        self.bodies = Bodies(http)
         self.draining = False
         self.parting = False  # nobody waits for a commit any more: the receipt of the journal has to do
         self._links = links
+        self._doorman = doorman
         self._parser = ReadingParser(len(links), http.batch_readings_max, ingest.future_max_s, ingest.past_max_days)
         self.limits = {
             "requests_in_flight": http.requests_in_flight_max,
             "frames_in_flight": ingest.frames_in_flight_max,
             "shard_bytes": ingest.frame_bytes_max,
             "body_bytes": http.body_bytes_max,
+            "bodies_bytes": http.bodies_bytes_max,
+            "head_timeout_s": http.head_timeout_s,
+            "body_timeout_s": http.body_timeout_s,
+            "keepalive_s": http.keepalive_s,
             "batch_readings": http.batch_readings_max,
             "ack_timeout_ms": ingest.ack_timeout_ms,
             "devices": DEVICES_REMEMBERED_MAX,
@@ -64,13 +77,14 @@ class IngestRoutes:
         self._wait_by_default = ingest.ack == "commit"
         self._commit_timeout_s = ingest.commit_timeout_ms / 1000
         self._in_flight_max = http.requests_in_flight_max
+        self._body_bytes_max = http.body_bytes_max
 
     @property
     def devices_remembered(self) -> int:
         return self._parser.devices_remembered
 
-    def route(self, kind: Kind) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """Return what answers a POST of readings of `kind`."""
+    def route(self, kind: Kind | None) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Return what answers a POST of readings of `kind`, or (None) of every kind."""
 
         async def ingest(request: web.Request) -> web.Response:
             counts = self.counts
@@ -87,19 +101,31 @@ class IngestRoutes:
 
         return ingest
 
-    async def _ingest(self, request: web.Request, kind: Kind) -> web.Response:
+    async def _ingest(self, request: web.Request, kind: Kind | None) -> web.Response:
         if self.draining:
             return problem("draining")
-        if request.content_type not in _JSON_TYPES or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
-            return problem("unsupported_media_type", "readings are sent as application/json in UTF-8")
-        if request.headers.get("Content-Encoding", "identity").lower() not in _ENCODINGS:
-            return problem("unsupported_media_type", f"bodies may be compressed with {', '.join(_ENCODINGS[1:])}")
+        headers = request.headers
+        visitor: Visitor | None = None
+        if self._doorman is not None:
+            let_in = self._doorman.admit(headers, "ingest")
+            if isinstance(let_in, ProblemAnswer):
+                return problem_response(let_in)
+            visitor = let_in
         try:
-            body = await read_body(request)
+            lines = is_ndjson(headers.getall("Content-Type", ()))
+            coding = coding_of(headers.getall("Content-Encoding", ()))
+            body = await self.bodies.read(request)
             failpoints.reach("acceptor.body_read")
-            parsed = self._parser.parse(body, kind, clock.unix_s())
+            if coding is not None:
+                body = await inflate(body, coding, self._body_bytes_max)
+            admits = visitor.admits if visitor is not None else None
+            parsed = self._parser.parse(body, kind, clock.unix_s(), admits, lines=lines)
         except RejectedBodyError as error:
-            return problem(error.code, error.detail)
+            return problem(error.code, error.detail, headers=error.headers)
+        except KeysFileError:
+            return problem("keys_unavailable", "the devices of this key cannot be looked up")
+        if visitor is not None:
+            visitor.spend(parsed.accepted + parsed.rejected)
         self.counts.readings += parsed.accepted + parsed.rejected
         self.counts.rejected += parsed.rejected
         for error_item in parsed.errors:
@@ -108,18 +134,18 @@ class IngestRoutes:
         if not parsed.accepted:
             return problem_response(answer_rejected(parsed))
         preference = read_preference(
-            ",".join(request.headers.getall("Prefer", ())), self._wait_by_default, self._commit_timeout_s
+            ",".join(headers.getall("Prefer", ())), self._wait_by_default, self._commit_timeout_s
         )
         # Counted from here: a body that trickles in is the business of its time-out, and takes nobody's place.
         if self.counts.in_flight >= self._in_flight_max:
             return problem("overloaded", retry_s=max(link.backlog_s for link in self._links))
         self.counts.in_flight += 1
         try:
-            return await self._store(parsed, kind, preference)
+            return await self._store(parsed, preference)
         finally:
             self.counts.in_flight -= 1
 
-    async def _store(self, parsed: Parsed, kind: Kind, preference: Preference) -> web.Response:
+    async def _store(self, parsed: Parsed, preference: Preference) -> web.Response:
         """Send the rows to their writers and answer when all of them have acknowledged.
 
         If one shard cannot take its part, the answer is 503 although others may have: the client sends all again, and
@@ -127,11 +153,12 @@ class IngestRoutes:
         """
         tickets: list[Ticket] = []
         try:
-            for shard, rows in parsed.rows.items():
-                ticket = self._links[shard].add(kind.number, rows, preference.wait)
-                if isinstance(ticket, Refusal):
-                    return problem(ticket.code, retry_s=ticket.retry_s)
-                tickets.append(ticket)
+            for kind, rows_of_shards in parsed.rows.items():
+                for shard, rows in rows_of_shards.items():
+                    ticket = self._links[shard].add(kind, rows, preference.wait)
+                    if isinstance(ticket, Refusal):
+                        return problem(ticket.code, retry_s=ticket.retry_s)
+                    tickets.append(ticket)
             receipts: list[Receipt] = []
             duplicates = 0
             for ticket in tickets:
@@ -152,12 +179,13 @@ class IngestRoutes:
         if parsed.is_batch:
             status, body = answer_batch(parsed, receipts, duplicates, stored, parked)
         else:
-            status, body = answer_one(kind, parsed, receipts[0], bool(duplicates), stored, parked)
+            status, body = answer_one(KINDS[tickets[0].kind], parsed, receipts[0], bool(duplicates), stored, parked)
         response = web.Response(body=body, status=status, content_type="application/json")
         failpoints.reach("acceptor.before_answer")
         # A wait that was not long enough is not confirmed: the answer is then the 202 of the journal.
-        if preference.applied and preference.wait == committed:
-            response.headers["Preference-Applied"] = preference.applied
+        applied = preference.applied if preference.wait == committed else preference.applied_late
+        if applied:
+            response.headers["Preference-Applied"] = applied
         return response
 
     async def _all_committed(self, tickets: Sequence[Ticket], seconds: float) -> bool:
@@ -171,12 +199,11 @@ class IngestRoutes:
 def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web.Application:
     """Return the application of an acceptor."""
     app = new_app(config.http.body_bytes_max, config.http.cors_origins)
-    for kind in KINDS:
-        path = f"/v1/ingest/{kind.name}"
-        app.router.add_post(path, ingest.route(kind))
-        app.router.add_route("*", path, _only_post)
-    app.router.add_get("/livez", _alive)
-    app.router.add_route("*", "/{path:.*}", proxy.pass_on)
+    for path, kind in {"/v1/ingest": None, **{f"/v1/ingest/{kind.name}": kind for kind in KINDS}}.items():
+        app.router.add_post(path, ingest.route(kind), expect_handler=answer_expect)
+        app.router.add_route("*", path, _only_post, expect_handler=answer_expect)
+    app.router.add_get("/livez", _alive, expect_handler=answer_expect)
+    app.router.add_route("*", _ANY_PATH, proxy.pass_on, expect_handler=answer_expect)
     app.on_shutdown.append(proxy.end_streams)
     return app
 

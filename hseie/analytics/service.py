@@ -12,8 +12,10 @@ from aiohttp.typedefs import Handler
 
 from hseie import clock
 from hseie import web as http
+from hseie.admission import Doorman, key_figures, open_door, watch
 from hseie.analytics.audits import AuditRoute
 from hseie.analytics.current import CurrentRoute
+from hseie.analytics.entrance import entrance
 from hseie.analytics.fleet import FleetRoute
 from hseie.analytics.health import HealthRoutes
 from hseie.analytics.history import HistoryRoute
@@ -38,7 +40,10 @@ BODY_BYTES_MAX = 65_536  # no route takes a body
 
 @dataclass(frozen=True)
 class Parts:
-    """What the routes work with. `probe` is a reader with a connection of its own, for the health checks."""
+    """What the routes work with. `probe` is a reader with a connection of its own, for the health checks.
+
+    `doorman` asks for keys; without one everybody may ask.
+    """
 
     config: Config
     reader: Reader
@@ -46,6 +51,7 @@ class Parts:
     node: NodeView
     now: Callable[[], datetime]
     postgres_url: str
+    doorman: Doorman | None = None
 
 
 async def serve(child: Child, config: Config, postgres_url: str, listening: Sequence[socket.socket] = ()) -> None:
@@ -55,20 +61,24 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     """
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
-    app, fleet, live = build(Parts(config, reader, probe, NodeView(child.node_status), clock.utc_now, postgres_url))
+    doorman = open_door(config, child.run_dir)
+    view = NodeView(child.node_status)
+    app, fleet, live = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman))
     server = await start_server(
         app,
         config.http.host,
         config.analytics_port,
         reuse_port=False,
         keepalive_s=config.http.keepalive_s,
+        head_timeout_s=config.http.head_timeout_s,
+        connections_max=config.http.connections_max,
         sockets=listening,
     )
-    sampling = [asyncio.create_task(fleet.sample_rate()), asyncio.create_task(live.sample())]
-    child.report = lambda: _report(server, reader, live)
+    running = [asyncio.create_task(work) for work in (fleet.sample_rate(), live.sample(), watch(doorman))]
+    child.report = lambda: _report(server, reader, doorman, live)
     child.ready()
     await child.stopping.wait()
-    for task in sampling:
+    for task in running:
         task.cancel()
     if child.relieved:
         await server.hand_over(HAND_OVER_S)
@@ -77,15 +87,22 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     await probe.close(1.0)
 
 
-def _report(server: Server, reader: Reader, live: LiveRoute) -> dict[str, Any]:
+def _report(server: Server, reader: Reader, doorman: Doorman | None, live: LiveRoute) -> dict[str, Any]:
     """What a heartbeat tells of analytics."""
     return {
         "connections": server.connections,
+        "connections_ended": dict(server.entrance.ended),
+        "refused": doorman.refused if doorman is not None else {},
+        **key_figures(doorman),
         "queries": reader.outcomes,
         "query_seconds": reader.seconds.report(),
         "queries_in_flight": reader.busy,
         "live_listeners": live.listeners,
-        "limits": {"queries_in_flight": reader.busy_max, "live_listeners": LISTENERS_MAX},
+        "limits": {
+            "queries_in_flight": reader.busy_max,
+            "connections": server.entrance.connections_max,
+            "live_listeners": LISTENERS_MAX,
+        },
     }
 
 
@@ -93,13 +110,15 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
     """Return the application with all routes, and those two whose sampling is the caller's to run."""
     app = http.new_app(BODY_BYTES_MAX, parts.config.http.cors_origins)
     app.middlewares.append(_not_kept)
+    if parts.doorman is not None:
+        app.middlewares.append(entrance(parts.doorman))
     app.middlewares.append(_not_now)
     shards = parts.config.writer.shards
     fleet = FleetRoute(parts.reader, parts.config, parts.now)
     health = HealthRoutes(parts.probe, parts.node, parts.now, shards)
     live = LiveRoute(parts.reader, parts.node, health, fleet, shards)
     for path, route in {**routes(parts, fleet, health), "/v1/live": live.live}.items():
-        app.router.add_get(path, route)
+        app.router.add_get(path, route, expect_handler=http.answer_expect)
     app.on_shutdown.append(live.end)
     return app, fleet, live
 

@@ -8,26 +8,18 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 
-from hseie.acceptor.collector import WriterLink
-from hseie.acceptor.proxy import AnalyticsProxy
-from hseie.acceptor.routes import IngestRoutes, make_app
 from hseie.acceptor.tickets import Refusal
-from hseie.bus import Dealer, ipc_endpoint
-from hseie.config_load import load
 from hseie.frames import decode, parse_frame
 from hseie.route_table import ROUTES
-from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
+from tests.described import check_described
+from tests.integration.acceptor_door import Door
 
 TIME = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 GOOD = {"meterId": "METER_001", "kwhConsumedAc": 10.5, "voltage": 230, "timestamp": TIME}
 BAD = {**GOOD, "voltage": 501}
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -35,54 +27,6 @@ def run_dir() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="hseie-"))
     yield folder
     shutil.rmtree(folder)
-
-
-class Door:
-    """An acceptor's application with one shard and a stand-in for analytics."""
-
-    def __init__(self, run_dir: Path, **settings: str) -> None:
-        self.config = load(None, {f"HSEIE_{key}": value for key, value in settings.items()}).config
-        self._run_dir = run_dir
-
-    async def open(self) -> "Door":
-        self.writer = await Writer(self._run_dir).start()
-        self.link = WriterLink(0, 8, 1 << 20, 30, shards=1)
-        endpoint = ipc_endpoint(self._run_dir, "writer-0")
-        self.dealer = Dealer(endpoint, self.link.on_message, message_bytes_max=MESSAGE_BYTES_MAX)
-        self.link.send = self.dealer.send
-        async with asyncio.timeout(10):
-            while self.link.boot is None:
-                self.link.sweep(0.0, 30)
-                await asyncio.sleep(0.01)
-        self.analytics = TestServer(_stand_in())
-        await self.analytics.start_server()
-        self.routes = IngestRoutes(self.config, [self.link])
-        self.proxy = AnalyticsProxy("127.0.0.1", self.analytics.port or 0)
-        self.client = TestClient(TestServer(make_app(self.config, self.routes, self.proxy)))
-        await self.client.start_server()
-        return self
-
-    async def close(self) -> None:
-        await self.client.close()
-        await self.proxy.close()
-        await self.analytics.close()
-        self.dealer.close()
-        await self.writer.stop()
-
-    async def post(self, body: Any, path: str = "/v1/ingest/meter", **headers: str) -> tuple[int, Any, Any]:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.client.post(path, data=data, headers={**JSON, **named}) as answer:
-            return answer.status, await answer.json(content_type=None), answer.headers
-
-
-def _stand_in() -> web.Application:
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"path": request.path_qs, "method": request.method}, headers={"X-From": "analytics"})
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    return app
 
 
 @pytest.fixture
@@ -254,7 +198,9 @@ async def test_other_requests_are_passed_on(door: Door) -> None:
 async def test_without_analytics_questions_are_503_and_readings_are_taken(door: Door) -> None:
     await door.analytics.close()
     async with door.client.get("/v1/analytics/stats") as answer:
-        assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "analytics_unavailable")
+        body = await answer.json(content_type=None)
+        check_described(door.described, "get", "/v1/analytics/stats", answer.status, answer.headers, body)
+        assert (answer.status, body["code"]) == (503, "analytics_unavailable")
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert door.proxy.answers == {503: 1}
     assert (await door.post(GOOD))[0] == 202

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from hseie.acceptor.answers import Preference, answer_batch, answer_one, answer_rejected, read_preference, wire_time
+from hseie.acceptor.answers import answer_batch, answer_one, answer_rejected, wire_time
 from hseie.acceptor.parse import Parsed
 from hseie.acceptor.tickets import Receipt
 from hseie.problems import PROBLEMS, ErrorItem, problem_answer
@@ -71,25 +71,6 @@ def test_lists_of_errors_are_capped() -> None:
     document = orjson.loads(answer.body)
     assert (answer.status, len(document["errors"]), document["rejected"], document["accepted"]) == (400, 100, 150, 0)
     assert len(orjson.loads(answer_batch(parsed, [RECEIPT], 0, False)[1])["errors"]) == 100
-
-
-@pytest.mark.parametrize(
-    ("header", "default", "expected"),
-    [
-        (None, False, Preference(False, 30.0, "")),
-        (None, True, Preference(True, 30.0, "")),
-        ("wait", False, Preference(True, 30.0, "wait")),
-        ("wait=10", False, Preference(True, 10.0, "wait=10")),
-        ("wait=99999", False, Preference(True, 30.0, "wait=99999")),
-        ("respond-async", True, Preference(False, 0.0, "respond-async")),
-        ("respond-async, wait=10", True, Preference(False, 0.0, "respond-async")),
-        ("handling=lenient; x=1, WAIT=5", False, Preference(True, 5.0, "wait=5")),
-        ("wait=-1", False, Preference(False, 30.0, "")),
-        ("nonsense", True, Preference(True, 30.0, "")),
-    ],
-)
-def test_preferences(header: str | None, default: bool, expected: Preference) -> None:
-    assert read_preference(header, default, 30.0) == expected
 
 
 def test_times_on_the_wire_have_milliseconds() -> None:

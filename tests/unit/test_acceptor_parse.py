@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hseie.acceptor.bodies import RejectedBodyError
 from hseie.acceptor.explain import explain
-from hseie.acceptor.parse import Parsed, ReadingParser, RejectedBodyError
+from hseie.acceptor.parse import Parsed, ReadingParser
 from hseie.frames import shard_of
 from hseie.readings import METER, VEHICLE
 
@@ -29,7 +30,7 @@ def _codes(parsed: Parsed) -> list[tuple[int | None, str, str]]:
 def test_one_object_becomes_one_row_of_its_shard() -> None:
     parsed = _parse(GOOD)
     shard = shard_of("METER_001", 2)
-    assert parsed.rows == {shard: ["METER_001\t2026-02-09T12:00:00\t10.5000\t230.00\n"]}
+    assert parsed.rows == {METER.number: {shard: ["METER_001\t2026-02-09T12:00:00\t10.5000\t230.00\n"]}}
     assert (parsed.is_batch, parsed.accepted, parsed.rejected, parsed.errors) == (False, 1, 0, [])
 
 
@@ -41,14 +42,16 @@ def test_a_vehicle_has_its_own_columns() -> None:
         "batteryTemp": -20,
         "timestamp": "2026-02-09T12:00:00.5Z",
     }
-    assert list(_parse(reading, VEHICLE).rows.values()) == [["V\t2026-02-09T12:00:00.5\t75.50\t9.5000\t-20.00\n"]]
+    assert list(_parse(reading, VEHICLE).rows[VEHICLE.number].values()) == [
+        ["V\t2026-02-09T12:00:00.5\t75.50\t9.5000\t-20.00\n"]
+    ]
 
 
 def test_a_batch_keeps_its_order_in_each_shard() -> None:
     items = [{**GOOD, "meterId": f"M{number % 3}", "kwhConsumedAc": number} for number in range(30)]
     parsed = _parse(items, shards=4)
     assert parsed.accepted == 30
-    for shard, rows in parsed.rows.items():
+    for shard, rows in parsed.rows[METER.number].items():
         expected = [i["kwhConsumedAc"] for i in items if shard_of(i["meterId"], 4) == shard]
         assert [float(row.split("\t")[2]) for row in rows] == expected
 
@@ -96,6 +99,10 @@ def test_a_batch_of_exactly_the_limit_is_taken() -> None:
         ({"kwhConsumedAc": 1_000_000}, ("/kwhConsumedAc", "out_of_range")),
         ({"kwhConsumedAc": 999_999.99995}, ("/kwhConsumedAc", "out_of_range")),
         ({"kwhConsumedAc": 2**64}, ("/kwhConsumedAc", "out_of_range")),
+        ({"kwhConsumedAc": 2**63}, ("/kwhConsumedAc", "out_of_range")),
+        ({"kwhConsumedAc": -(2**64) - 1}, ("/kwhConsumedAc", "out_of_range")),
+        ({"kwhConsumedAc": -1e-320}, ("/kwhConsumedAc", "out_of_range")),
+        ({"kwhConsumedAc": 1e308}, ("/kwhConsumedAc", "out_of_range")),
         ({"voltage": 500.01}, ("/voltage", "out_of_range")),
         ({"voltage": -1}, ("/voltage", "out_of_range")),
         ({"meterId": 5}, ("/meterId", "bad_type")),
@@ -147,9 +154,38 @@ def test_the_edge_itself_is_inside(change: dict) -> None:
     assert _parse({**GOOD, **change}).errors == []
 
 
-def test_a_number_of_three_hundred_digits_is_out_of_range_or_no_json() -> None:
+@pytest.mark.parametrize(("value", "text"), [(-0.0, "0.0000"), (1e-320, "0.0000"), (999_999.99994, "999999.9999")])
+def test_numbers_at_the_edge_are_written_as_the_column_has_them(value: float, text: str) -> None:
+    [[row]] = _parse({**GOOD, "kwhConsumedAc": value}).rows[METER.number].values()
+    assert row.split("\t")[2] == text
+
+
+@pytest.mark.parametrize(
+    ("wire", "inside", "outside"),
+    [
+        ("soc", (0, 100), (-0.01, 100.01)),
+        ("batteryTemp", (-20, 80), (-20.01, 80.01)),
+        ("kwhDeliveredDc", (0, 999_999.9999), (-0.0001, 999_999.99995)),
+    ],
+)
+def test_the_ranges_of_a_vehicle(wire: str, inside: tuple, outside: tuple) -> None:
+    good = {"vehicleId": "V", "soc": 1, "kwhDeliveredDc": 1, "batteryTemp": 1, "timestamp": GOOD["timestamp"]}
+    for value in inside:
+        assert _parse({**good, wire: value}, VEHICLE).errors == []
+    for value in outside:
+        assert _codes(_parse({**good, wire: value}, VEHICLE)) == [(None, f"/{wire}", "out_of_range")]
+
+
+def test_a_number_of_many_digits_is_out_of_range_or_no_json() -> None:
     body = json.dumps(GOOD).replace("10.5", "1" + "0" * 300).encode()
     assert _codes(_parse(body)) == [(None, "/kwhConsumedAc", "out_of_range")]
+    with pytest.raises(RejectedBodyError, match="bad_json"):  # no double holds it
+        _parse(json.dumps(GOOD).replace("10.5", "1" + "0" * 400).encode())
+
+
+def test_of_a_member_named_twice_the_last_counts() -> None:
+    assert _parse(json.dumps(GOOD)[:-1].encode() + b', "voltage": 501}').rejected == 1
+    assert _parse(b'{"voltage": 501, ' + json.dumps(GOOD)[1:].encode()).accepted == 1
 
 
 def test_every_wrong_field_of_every_wrong_item_is_named() -> None:
@@ -211,7 +247,7 @@ def test_no_input_is_lost_or_half_taken(items: list) -> None:
         assert refused.code == "bad_json"
         return
     assert parsed.accepted + parsed.rejected == len(items)
-    assert sum(map(len, parsed.rows.values())) == parsed.accepted
+    assert sum(len(lines) for rows in parsed.rows.values() for lines in rows.values()) == parsed.accepted
     assert {error.index for error in parsed.errors} == {
         index for index in range(len(items)) if _parse([items[index]]).rejected
     }

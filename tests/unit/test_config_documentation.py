@@ -18,12 +18,18 @@ DEFAULT = FOLDER / "default.toml"
 DECLARED = dict(keys(Config()))
 
 # A value for each type of key that is not its default, as text in the environment and as it is understood.
-OTHER: dict[type, tuple[str, Any]] = {str: ("elsewhere", "elsewhere"), int: ("1234", 1234), float: ("17.5", 17.5)}
-OTHER[list] = ("https://a.example, http://b.example:81", ["https://a.example", "http://b.example:81"])
+OTHER: dict[type, tuple[str, Any]] = {
+    str: ("elsewhere", "elsewhere"),
+    int: ("1234", 1234),
+    float: ("17.5", 17.5),
+    bool: ("true", True),
+    list: ("https://a.example, http://b.example:81", ["https://a.example", "http://b.example:81"]),
+}
 CHOICES = {
     "postgres.url": "postgresql://somebody@localhost/readings",
     "log.level": "debug",
     "log.format": "json",
+    "auth.mode": "keys",
     "ingest.ack": "commit",
     "writer.lost_journal": "replace",
     "postgres.migrate": "never",
@@ -32,6 +38,7 @@ CHOICES = {
 IN_RANGE = {
     "http.acceptors": 3,
     "http.body_bytes_max": 4096,
+    "http.bodies_bytes_max": 99_000_000,
     "ingest.frames_in_flight_max": 9,
     "ingest.frame_bytes_max": 33_000_000,
     "writer.shards": 5,

@@ -100,7 +100,7 @@ def test_addresses(url: str, target: Target) -> None:
     assert Target.of(url) == target
 
 
-@pytest.mark.parametrize("url", ["https://host", "host:3000", "http://", "http://u:p@host", "http://h?x", "http://h:x"])
+@pytest.mark.parametrize("url", ["ftp://host", "host:3000", "http://", "http://u:p@host", "http://h?x", "http://h:x"])
 def test_addresses_that_are_refused(url: str) -> None:
     with pytest.raises(ValueError):
         Target.of(url)

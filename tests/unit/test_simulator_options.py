@@ -49,7 +49,14 @@ def test_the_command_line_wins_over_the_environment(given: list[Options]) -> Non
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--url", "https://host"],
+        ["--url", "ftp://host"],
+        ["--ca", "/dev/null"],
+        ["--url", "https://host", "--ca", "/nowhere"],
+        ["--url", "https://host", "--ca", "/dev/null"],
+        ["--url", "https://host", "--certificate", "/dev/null"],
+        ["--key", "two words"],
+        ["--key", "line\nX-Other: 1"],
+        ["--key", "ä"],
         ["--devices", "0"],
         ["--faulty-share", "1.5"],
         ["--late-share", "0.6", "--malformed-share", "0.6"],

@@ -1,0 +1,147 @@
+"""One HTTP connection, where aiohttp's own is not enough.
+
+Its errors are answered in HSEIE's form; a head, and an answer that nobody reads, have a time; and who closes his side
+after the last request still gets his answers.
+"""
+
+from collections import Counter
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from aiohttp import http_exceptions, web, web_response
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import _ErrInfo
+
+from hseie.problems import ProblemAnswer, problem_answer
+from hseie.web import problem
+
+_LOOK_AGAIN_S = 0.05
+
+# Versions of libraries are nobody's business. A header of our own on each answer would cost each answer.
+web_response.SERVER_SOFTWARE = "hseie"  # type: ignore[attr-defined]
+
+_log = structlog.get_logger("hseie.web")
+
+
+class Connection(web.RequestHandler):
+    """A connection of a client, from its first byte to its last answer.
+
+    `head_since` is when the head began that is not whole yet, on the loop's clock; 0: there is none.
+    """
+
+    __slots__ = ("_body", "_ended", "_stuck_since", "_unread", "head_since", "made_at")
+
+    def __init__(self, server: web.Server, ended: Counter[str], **options: Any) -> None:
+        """`ended` counts connections that are ended from here, by why; `options` are those of aiohttp.
+
+        Raises TypeError for one that it does not know.
+        """
+        super().__init__(server, **options)
+        self._ended = ended
+        self.made_at = self._loop.time()
+        self.head_since = 0.0
+        self._unread = 0  # bytes of answers, when that was last looked at and had changed, and when that was
+        self._stuck_since = 0.0
+        self._body: StreamReader = EMPTY_PAYLOAD  # of the request that was read last
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all requests that were read are answered."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self.head_since = 0.0
+            message, body = self._messages[-1]
+            if type(message) is _ErrInfo and not self._body.is_eof():
+                # aiohttp puts what is wrong behind the request whose body it is in, and lets that one wait for ever.
+                self._body.set_exception(web.RequestPayloadError("broken framing"))
+            self._body = body
+        elif not self.head_since and self._body.is_eof():
+            self.head_since = self._loop.time()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio.Protocol has it
+        """Tell whether to stay: as long as there is something to answer."""
+        # TLS has no half of a connection.
+        if self.transport is None or self.transport.get_extra_info("sslcontext") is not None:
+            return False
+        if self.is_idle or not self._body.is_eof():
+            return False
+        self._loop.call_later(_LOOK_AGAIN_S, self._close_when_idle)
+        return True
+
+    def _close_when_idle(self) -> None:
+        # aiohttp cannot be told to close after the last of several answers: `close` drops those that wait.
+        if self.transport is None:
+            return
+        if self.is_idle:
+            self.force_close()
+        else:
+            self._loop.call_later(_LOOK_AGAIN_S, self._close_when_idle)
+
+    def cut(self, now: float, head_timeout_s: float, answer_timeout_s: float) -> None:
+        """Close it if its client takes too long: over its first byte, over a head, or over reading more of an answer.
+
+        To be called now and then; `now` is on the loop's clock.
+        """
+        if self.transport is None:
+            return
+        if self.writing_paused:
+            unread = self.transport.get_write_buffer_size()
+            if unread != self._unread:  # some of it was read
+                self._unread, self._stuck_since = unread, now
+            elif now - self._stuck_since > answer_timeout_s:
+                self._ended["slow_reader"] += 1
+                self.transport.abort()
+            return
+        if not self.is_idle:
+            return
+        if self.head_since:
+            if now - self.head_since > head_timeout_s:
+                self._ended["slow_head"] += 1
+                self.transport.write(plain_answer(problem_answer("request_timeout")))
+                self.force_close()
+        elif self._request_count == 0 and now - self.made_at > head_timeout_s:
+            self._ended["silent"] += 1
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no request. The message is not repeated: it holds the sender's bytes.
+
+        Raises ConnectionError when the client has gone, or an answer has been begun already.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc
+        if not isinstance(exc, http_exceptions.HttpProcessingError):  # bugs of routes end in web's safety net
+            _log.error("request_failed", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has been begun")
+        code = _problem_of(exc)
+        self._ended[code] += 1
+        response = problem(code)
+        response.force_close()
+        return response
+
+
+def _problem_of(exc: BaseException | None) -> str:
+    if not isinstance(exc, http_exceptions.HttpProcessingError):
+        return "internal"
+    too_large = isinstance(exc, http_exceptions.LineTooLong) or "Too many headers" in str(exc)
+    return "head_too_large" if too_large else "bad_request"
+
+
+def plain_answer(answer: ProblemAnswer) -> bytes:
+    """Return the bytes of an answer after which the connection is closed, for where there is no request."""
+    status = HTTPStatus(answer.status)
+    headers = {**answer.headers, "Content-Length": str(len(answer.body)), "Connection": "close"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode() + answer.body

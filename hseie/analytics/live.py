@@ -25,6 +25,8 @@ LISTENERS_MAX = 100
 WRITE_TIMEOUT_S = 10.0
 # So long without an event, a comment is sent: proxies cut what is silent, and a listener that has gone is noticed.
 SILENCE_S = 5.0
+# Then it is ended, and the listener comes again: with a key that may have been revoked meanwhile.
+LISTEN_MAX_S = 300.0
 
 _log = structlog.get_logger("hseie.analytics")
 
@@ -48,7 +50,7 @@ class LiveRoute:
         self.listeners = 0
 
     async def live(self, request: web.Request) -> web.StreamResponse:
-        """Send events until the listener goes or this process ends."""
+        """Send events until the listener goes, this process ends, or LISTEN_MAX_S have passed."""
         if self.listeners >= LISTENERS_MAX:
             return http.problem("overloaded", f"{LISTENERS_MAX} listen already.")
         # Proxies like nginx gather an answer before they pass it on, unless they are told not to.
@@ -58,10 +60,11 @@ class LiveRoute:
         response = web.StreamResponse(headers=headers)
         response.force_close()  # there is no request after it
         self.listeners += 1
+        until = time.monotonic() + LISTEN_MAX_S
         try:
             await response.prepare(request)
             await self._send(response, _event("past", Past(rates=list(self._throughput.past))) + self._event)
-            while not self._ended:
+            while not self._ended and time.monotonic() < until:
                 await self._send(response, await self._next())
         except (ConnectionError, TimeoutError):
             pass  # gone, or too slow; its connection is closed either way

@@ -109,9 +109,9 @@ def _report(server: Server, reader: Reader, live: LiveRoute, doorman: Doorman | 
 def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
     """Return the application with all routes, and those two whose sampling is the caller's to run."""
     app = http.new_app(BODY_BYTES_MAX, parts.config.http.cors_origins)
+    app.middlewares.append(_not_kept)  # also the answers of the next one
     if parts.doorman is not None:
         app.middlewares.append(entrance(parts.doorman))
-    app.middlewares.append(_not_kept)
     app.middlewares.append(_not_now)
     shards = parts.config.writer.shards
     fleet = FleetRoute(parts.reader, parts.config, parts.now)

@@ -101,8 +101,16 @@ def node(chromium: str, module_stage: Stage, new_database: Callable[[], str], re
     node = module_stage.node(DATABASE_URL=new_database(), **environ).start()
     vehicle = {"vehicleId": "VEHICLE_1", "soc": 61.5, "kwhDeliveredDc": 0.9, "batteryTemp": 27.5}
     at = now_text()
-    assert node.post("meter", [meter("METER_1", 1.0, time=at)], Prefer="wait").status == 201
-    assert node.post("vehicle", {**vehicle, "timestamp": at}, Prefer="wait").status == 201
-    assert node.post("meter", [{"nonsense": 1}]).status == 400
-    eventually(lambda: node.get("/v1/analytics/stats").body["totalReadings"] == 2, "both are counted")
+    key = _admin_key(node) if environ.get("HSEIE_AUTH__MODE") == "keys" else {}
+    assert node.post("meter", [meter("METER_1", 1.0, time=at)], Prefer="wait", **key).status == 201
+    assert node.post("vehicle", {**vehicle, "timestamp": at}, Prefer="wait", **key).status == 201
+    assert node.post("meter", [{"nonsense": 1}], **key).status == 400
+    stats = "/v1/analytics/stats"
+    eventually(lambda: node.call("GET", stats, headers=key).body["totalReadings"] == 2, "both are counted")
     return node
+
+
+def _admin_key(node: Node) -> dict[str, str]:
+    made = node.command("keys", "create", "tests", "--scope", "admin")
+    assert made.returncode == 0, made.stderr
+    return {"Authorization": f"Bearer {made.stdout.strip()}"}

@@ -174,6 +174,14 @@ async def test_a_database_that_does_not_even_take_a_cancellation_holds_nothing_u
         free.set()
 
 
+@PORTS
+async def test_a_listener_has_to_show_its_key_again(rig: Rig, port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "LISTEN_MAX_S", 0.3)
+    async with asyncio.timeout(60), _listen(rig.ports[port]) as answer:
+        seen = [name async for name, _ in _events(answer)]  # to an end in order
+    assert seen[:2] == ["past", "now"]
+
+
 async def test_silence_is_broken_by_a_comment(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "SILENCE_S", 0.05)
     monkeypatch.setattr(rig.route, "_publish", lambda event: None)

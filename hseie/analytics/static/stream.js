@@ -5,6 +5,7 @@ const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 15000;
 // The node sends something every few seconds; after so long without anything the connection is dead.
 const SILENCE_MAX_MS = 12000;
+const LONG_MS = 60000;
 
 // Calls onEvent(name, document) for each event and onState(state, detail) when the connection changes: "live", "lost"
 // (detail: milliseconds to the next attempt, and why) or "locked" (401 or 403: nothing more until `start` again).
@@ -39,6 +40,7 @@ class LiveStream {
       silence = setTimeout(() => abort.abort(), SILENCE_MAX_MS);
     };
     let why = "the connection ended";
+    const began = Date.now();
     try {
       listen();
       const answer = await fetch(this.url, { headers: this.headers(), signal: abort.signal, cache: "no-store" });
@@ -51,6 +53,8 @@ class LiveStream {
         why = await problemOf(answer);
       } else {
         await this._read(answer, life, listen);
+        // The node ends what has lasted for minutes, to see the key again: nothing that anybody has to know.
+        if (life === this.life && Date.now() - began > LONG_MS) return this._connect(life);
       }
     } catch (error) {
       why = abort.signal.aborted ? "nothing came for a while" : "the node cannot be reached";

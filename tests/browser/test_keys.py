@@ -21,7 +21,7 @@ async def test_the_dashboard_shows_nothing_without_a_key(sight: Sight, node: Nod
     page = sight.page
     await page.goto(node.url)
     await expect(page.locator("#key-form")).to_be_visible(timeout=30_000)
-    await expect(page.locator("#devices")).to_have_text("–")
+    await expect(page.locator("#devices")).to_have_text("\N{EN DASH}")
     for key, said in (
         ("nonsense", "This key was refused."),
         (_key(node, "a-device", "ingest"), "This key has not the scope read."),

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 
-from aiohttp import http_exceptions, web
+from aiohttp import http_exceptions, web, web_response
 
 from hseie.connections import Entrance, LimitedSite, connections_limit, cut_slow, server_of
 from hseie.http_connection import Connection
@@ -105,6 +106,8 @@ async def start_server(
     newest are turned away.
     Raises PortTakenError, or ConfigError for an address this machine does not have.
     """
+    # Versions of libraries are nobody's business. A header of our own on each answer would cost each answer.
+    web_response.SERVER_SOFTWARE = "hseie"  # type: ignore[attr-defined]
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -133,14 +136,18 @@ async def start_server(
 def _check_limits(connection: Connection, keepalive_s: float) -> None:
     # An option that another version of aiohttp takes and ignores would be a limit that is not there. So a connection
     # without a socket is asked.
-    wanted = {
+    wanted: dict[str, object] = {
         "_keepalive_timeout": keepalive_s,
         "max_line_size": LINE_BYTES_MAX,
         "max_field_size": FIELD_BYTES_MAX,
         "max_headers": FIELDS_MAX,
         "_lingering_time": LINGER_S,
         "access_log": None,
+        # What `http_connection` stands on, as aiohttp begins with it.
         "_request_count": 0,
+        "_waiter": None,
+        "_current_request": None,
+        "_messages": deque(),
     }
     for name, value in wanted.items():
         if getattr(connection, name, "no such limit") != value:

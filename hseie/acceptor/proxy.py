@@ -1,7 +1,10 @@
 """Passes requests on to the analytics process, so that one port shows the whole API."""
 
+from collections.abc import Mapping
+
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from hseie.web import problem, say_farewell
@@ -61,7 +64,7 @@ class AnalyticsProxy:
             return problem("not_found")
         # As it was sent: "/a/../b" must not become "/b" behind whoever looked at it here, nor "%3A" a colon.
         url = URL(f"{self._base}{request.rel_url.raw_path_qs}", encoded=True)
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        headers = _end_to_end(request.headers)
         response: web.StreamResponse | None = None
         session = self._session_for(request.path)
         try:
@@ -113,6 +116,13 @@ class AnalyticsProxy:
         await self._session.close()
         await self._stream_session.close()
         await self._health_session.close()
+
+
+def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Return the fields that are not about one connection only, each as often as it was sent."""
+    named = ",".join(value for name, value in headers.items() if name.lower() == "connection").lower().split(",")
+    not_passed_on = _HOP_BY_HOP.union(name.strip() for name in named)
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in not_passed_on)
 
 
 def _session(

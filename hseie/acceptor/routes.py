@@ -11,7 +11,6 @@ from hseie import clock, failpoints
 from hseie.acceptor.answers import answer_batch, answer_one, answer_rejected
 from hseie.acceptor.bodies import RejectedBodyError
 from hseie.acceptor.collector import WriterLink
-from hseie.acceptor.inflate import inflate
 from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.receive import Bodies
@@ -77,7 +76,6 @@ class IngestRoutes:
         self._wait_by_default = ingest.ack == "commit"
         self._commit_timeout_s = ingest.commit_timeout_ms / 1000
         self._in_flight_max = http.requests_in_flight_max
-        self._body_bytes_max = http.body_bytes_max
 
     @property
     def devices_remembered(self) -> int:
@@ -117,7 +115,7 @@ class IngestRoutes:
             body = await self.bodies.read(request)
             failpoints.reach("acceptor.body_read")
             if coding is not None:
-                body = await inflate(body, coding, self._body_bytes_max)
+                body = await self.bodies.inflate(body, coding)
             admits = visitor.admits if visitor is not None else None
             parsed = self._parser.parse(body, kind, clock.unix_s(), admits, lines=lines)
         except RejectedBodyError as error:

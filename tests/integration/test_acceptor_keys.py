@@ -1,6 +1,7 @@
 """An acceptor that asks for keys: before it reads a body, and again for every device in it."""
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -63,6 +64,23 @@ async def test_with_a_key_all_is_as_ever_and_without_one_nothing_is(door: Guarde
     assert "`ingest`" in answer["detail"]
     assert door.writer.journal.last_seq == last
     assert door.routes.counts.problems == {"unauthorized": 2, "forbidden": 1}
+
+
+async def test_who_waits_to_be_asked_for_his_body_is_asked_after_the_key(door: GuardedDoor) -> None:
+    _, key = door.keys.make("ingest")
+    body = json.dumps(GOOD).encode()
+    head = f"POST /v1/ingest/meter HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    for credentials, expected in (("", b" 401 "), (f"Authorization: {key['Authorization']}\r\n", b" 100 ")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.client.port)
+        writer.write(f"{head}{credentials}Expect: 100-continue\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            assert expected in await reader.readline()
+        if credentials:
+            writer.write(body)
+            async with asyncio.timeout(10):
+                await reader.readline()
+                assert b" 202 " in await reader.readline()
+        writer.close()
 
 
 async def test_the_answer_comes_before_the_body(door: GuardedDoor) -> None:

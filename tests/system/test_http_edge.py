@@ -241,13 +241,25 @@ def test_who_closes_his_side_gets_all_answers(node: Node, ledger: Ledger) -> Non
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/ing", post(meter("smuggled"))[:-1], post(b"", "Content-Length: 9")])
-def test_who_closes_his_side_before_the_end_of_a_request_gets_none(node: Node, ledger: Ledger, sent: bytes) -> None:
+def test_who_closes_his_side_before_the_end_of_a_request(node: Node, ledger: Ledger, sent: bytes) -> None:
     with Wire(node) as wire:
         wire.send(sent)
         wire.end()
         began = time.monotonic()
+        if b"\r\n\r\n" in sent:
+            is_problem(wire.answer(), 400, "bad_encoding")
         assert wire.is_closed()
         print(f"closed after {time.monotonic() - began:.2f} s")
+
+
+def test_a_connection_that_rests_longer_than_a_head_may_take_is_kept(node: Node, ledger: Ledger) -> None:
+    readings = [meter(f"rests-{number}") for number in range(2)]
+    with Wire(node) as wire:
+        for reading in readings:
+            wire.send(post(reading))
+            assert wire.answer()[0] == 202
+            time.sleep(HEAD_TIMEOUT_S + 1)
+    ledger.note("meter", readings)
 
 
 @pytest.mark.parametrize("first", [b"", post(meter("first"))])

@@ -69,7 +69,8 @@ async def test_with_a_key_all_is_as_ever_and_without_one_nothing_is(door: Guarde
 async def test_who_waits_to_be_asked_for_his_body_is_asked_after_the_key(door: GuardedDoor) -> None:
     _, key = door.keys.make("ingest")
     body = json.dumps(GOOD).encode()
-    head = f"POST /v1/ingest/meter HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    head = "POST /v1/ingest/meter HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n"
     for credentials, expected in (("", b" 401 "), (f"Authorization: {key['Authorization']}\r\n", b" 100 ")):
         reader, writer = await asyncio.open_connection("127.0.0.1", door.client.port)
         writer.write(f"{head}{credentials}Expect: 100-continue\r\n\r\n".encode())

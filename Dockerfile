@@ -2,8 +2,12 @@
 #
 #   docker build -t hseie .
 #   docker run --rm -e DATABASE_URL=postgresql://user:password@host/database hseie migrate
-#   docker run -e DATABASE_URL=postgresql://user:password@host/database -v hseie-data:/data -p 3000:3000 \
-#     --stop-timeout 40 hseie
+#   docker run -v hseie-data:/data hseie keys create meters --scope ingest
+#   docker run -e DATABASE_URL=postgresql://user:password@host/database -e HSEIE_AUTH__MODE=keys -v hseie-data:/data \
+#     -p 3000:3000 --stop-timeout 40 hseie
+#
+# Without keys a node in a container does not start: all addresses of a container are a network to it. Where the port is
+# published to nobody who is not trusted, HSEIE_AUTH__OPEN_TO_NETWORK=true says so.
 #
 # The embedded PostgreSQL stays out: a database in a container has a container of its own, with its own limits, its own
 # upgrades and its own backup. That also keeps 76 MB of programs out of the image.

@@ -5,12 +5,12 @@ node is found by the same `--data` or `--config` that started it. HseieError end
 error and the error's exit code.
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID
 
 import click
 
@@ -24,22 +24,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 _INTERRUPTED = 130  # as shells report an end by Ctrl-C
 
 
+# Commands with a module of their own, which is imported when the command is asked for.
+_ELSEWHERE = {
+    "dead-letter": ("hseie.cli_dead_letter", "dead_letter"),
+    "journal": ("hseie.cli_journal", "journal"),
+    "keys": ("hseie.cli_keys", "keys"),
+    "simulate": ("simulator.cli", "simulate"),
+}
+
+
 class _Commands(click.Group):
-    """The group of all commands. Those with a module of their own are imported when they are asked for."""
+    """The group of all commands."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "simulate":
-            from simulator.cli import simulate
-
-            return simulate
-        if cmd_name == "dead-letter":
-            from hseie.cli_dead_letter import dead_letter
-
-            return dead_letter
-        return super().get_command(ctx, cmd_name)
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, name = _ELSEWHERE[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "dead-letter", "simulate"])
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -211,49 +216,6 @@ def audit(file: Path | None, data: str | None, as_json: bool, days: int | None) 
     from hseie.commands import show_audit
 
     return int(show_audit(configuration(file, data), days, as_json=as_json))
-
-
-@hseie.group()
-def journal() -> None:
-    """Look after the journals, which hold what was acknowledged."""
-
-
-@journal.command("status")
-@node_options
-@json_option
-@click.option("--check", "check_frames", is_flag=True, help="Read every frame and compare its checksum.")
-def journal_status(file: Path | None, data: str | None, as_json: bool, check_frames: bool) -> int:
-    """Show each journal of the data folder: what it holds, how far PostgreSQL has it, and what is wrong.
-
-    Works with the node running or not. Exit code 0 when all is well, 1 when something is wrong.
-    """
-    from hseie.journal_command import show_journals
-
-    return int(show_journals(configuration(file, data), as_json=as_json, check_frames=check_frames))
-
-
-@journal.command("retire")
-@node_options
-@json_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--undo", type=click.UUID, metavar="ID", help="Let a journal that was retired be used again.")
-@click.argument("ids", nargs=-1, type=click.UUID, metavar="[ID]...")
-def journal_retire(
-    file: Path | None, data: str | None, as_json: bool, yes: bool, undo: UUID | None, ids: tuple[UUID, ...]
-) -> int:
-    """Give up journals that this database knows and this node's folder does not hold; all of them, or those named.
-
-    For a folder that is lost for good. What such a journal holds and PostgreSQL does not is lost with it, and a node
-    that still runs on it is fenced. Afterwards this node starts with new journals.
-    """
-    from hseie.journal_retire import retire_journals, take_back
-
-    config = configuration(file, data)
-    if undo is not None:
-        if ids:
-            raise click.UsageError("--undo takes one journal back and retires none")
-        return int(take_back(config, undo, as_json=as_json))
-    return int(retire_journals(config, ids, yes=yes, as_json=as_json))
 
 
 @hseie.command()

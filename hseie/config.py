@@ -47,6 +47,12 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     body_timeout_s: Seconds = 30.0
 
 
+class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    mode: Literal["none", "keys"] = "none"
+    keys_file: str = ""
+    open_to_network: bool = False
+
+
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ack: Literal["journal", "commit"] = "journal"
     ack_timeout_ms: Positive = 5000
@@ -111,6 +117,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     node: Node = Node()
     log: Log = Log()
     http: Http = Http()
+    auth: Auth = Auth()
     ingest: Ingest = Ingest()
     writer: Writer = Writer()
     postgres: Postgres = Postgres()
@@ -121,6 +128,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     @property
     def data_dir(self) -> Path:
         return Path(self.node.data).expanduser().absolute()
+
+    @property
+    def keys_file(self) -> Path:
+        """The file of the API keys, with the default resolved."""
+        given = self.auth.keys_file
+        return Path(given).expanduser().absolute() if given else self.data_dir / "keys.sqlite"
 
     @property
     def analytics_port(self) -> int:

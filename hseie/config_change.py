@@ -36,4 +36,5 @@ def fingerprint(config: Config) -> str:
 
 def _values(config: Config) -> dict[str, Any]:
     meant = {"node.data": str(config.data_dir), "http.analytics_port": config.analytics_port}
+    meant["auth.keys_file"] = str(config.keys_file)
     return dict(keys(config)) | meant

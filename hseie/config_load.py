@@ -35,7 +35,7 @@ def load(
     sections: dict[str, dict[str, Any]] = {}
     origins = dict.fromkeys(types, "default")
     mistakes = []
-    for item in values(file, environ or {}, overrides or {}, Config.__struct_fields__):
+    for item in values(file, environ or {}, overrides or {}, types):
         if item.key not in types:
             mistakes.append(_unknown(item, types))
             continue

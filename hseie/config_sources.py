@@ -1,7 +1,7 @@
 """Where values of the configuration are set: one file, the environment above it, the command line above that."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,17 @@ class Value:
 
 
 def values(
-    file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any], sections: tuple[str, ...]
+    file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any], known: Iterable[str]
 ) -> Iterator[Value]:
     """Yield what is set anywhere; of several for a key the last one counts.
 
-    Raises ConfigError for what cannot be read. `sections` are those there are.
+    Raises ConfigError for what cannot be read. `known` are the dotted keys there are.
     """
+    known = dict.fromkeys(known)
     if file is not None:
-        yield from _from_file(file, sections)
+        yield from _from_file(file, tuple(dict.fromkeys(key.split(".")[0] for key in known)))
     yield from _from_first_hseie(environ)
-    yield from _from_environment(environ)
+    yield from _from_environment(environ, known)
     for key, value in overrides.items():
         yield Value(key, value, "command line")
 
@@ -48,15 +49,15 @@ def _from_file(file: Path, sections: tuple[str, ...]) -> Iterator[Value]:
             yield Value(f"{section}.{name}", value, f"file {file}")
 
 
-def _from_environment(environ: Mapping[str, str]) -> Iterator[Value]:
+def _from_environment(environ: Mapping[str, str], known: Container[str]) -> Iterator[Value]:
     for name, value in sorted(environ.items()):
         if not name.startswith("HSEIE_") or "__" not in name or not value:
             continue
-        section, key = name.removeprefix("HSEIE_").lower().split("__", 1)
-        if key.endswith("_file"):
-            yield Value(f"{section}.{key.removesuffix('_file')}", _secret(name, value), f"environment {name}")
+        key = name.removeprefix("HSEIE_").lower().replace("__", ".", 1)
+        if key.endswith("_file") and key not in known:  # a key that ends so itself, as auth.keys_file, holds a path
+            yield Value(key.removesuffix("_file"), _secret(name, value), f"environment {name}")
         else:
-            yield Value(f"{section}.{key}", value, f"environment {name}")
+            yield Value(key, value, f"environment {name}")
 
 
 def _from_first_hseie(environ: Mapping[str, str]) -> Iterator[Value]:

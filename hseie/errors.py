@@ -78,6 +78,16 @@ class FrameError(HseieError):
     """A message on an internal socket is not one of ours. Count it and drop it."""
 
 
+class KeysFileError(HseieError):
+    """The file of the API keys cannot be read or written at the moment. Nothing in it was changed."""
+
+    exit_code = ExitCode.STORAGE
+
+
+class KeyRefusedError(HseieError):
+    """There is no such API key, or what was asked cannot be done with it."""
+
+
 class NotReachableError(HseieError):
     """No node answers at this data folder. Start one with `hseie up`."""
 

@@ -12,6 +12,12 @@ from hseie.metrics_writer import WRITER
 NODE = (
     Metric("info", "hseie_node_info", "", "Always 1: version, and whose PostgreSQL.", names=("version", "postgres")),
     states("hseie_node_state", "state", "1 for what the node is doing.", "starting", "ready", "draining"),
+    states(
+        "hseie_node_access_state",
+        "access",
+        "1 for who may use the node: who has a key, programs on this machine, or everybody who reaches it.",
+        *("keys", "this_machine", "everybody"),
+    ),
     gauge("hseie_node_start_time_seconds", "started_at", "When the node was started, Unix time."),
     gauge("hseie_node_supervisor_up", "supervisor_up", "1 if the supervisor answers; at 0 nothing else is known."),
     gauge("hseie_node_postgres_up", "postgres_up", "1 if PostgreSQL answers a connection of its own within a second."),
@@ -60,6 +66,10 @@ ACCEPTOR = (
         "What was wrong in refused readings, by the `code` of the error; an answer names, and this counts, up to 100.",
     ),
     counter("hseie_acceptor_passed_on_total", "passed_on.{code}", "Requests passed on to analytics, by HTTP status."),
+    gauge("hseie_acceptor_keys", "keys", "API keys it knows; 0 where `auth.mode` is none."),
+    gauge(
+        "hseie_acceptor_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."
+    ),
     gauge("hseie_acceptor_connections", "connections", "Open connections, idle ones too."),
     gauge(
         "hseie_acceptor_connections_limit",
@@ -149,6 +159,11 @@ ANALYTICS = (
         "hseie_analytics_connections_limit",
         "limits.connections",
         "Limit: `http.connections_max`, or what open files allow; above it 503 `overloaded`, and closed.",
+    ),
+    counter("hseie_analytics_refused_total", "refused.{reason}", "Requests turned away at the door, by `code`."),
+    gauge("hseie_analytics_keys", "keys", "API keys it knows; 0 where `auth.mode` is none."),
+    gauge(
+        "hseie_analytics_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."
     ),
     counter("hseie_analytics_queries_total", "queries.{outcome}", "Queries for routes, by how they ended."),
     histogram("hseie_analytics_query_seconds", "query_seconds", "Those answered, waiting for a connection included."),

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 import uvloop
@@ -19,8 +19,8 @@ import uvloop
 from hseie import __version__, clock, control, failpoints, logs, topology
 from hseie.config import Config, masked
 from hseie.embedded.server import EmbeddedPostgres
-from hseie.errors import ExitCode
-from hseie.ports import Listeners
+from hseie.errors import ConfigError, ExitCode
+from hseie.ports import Listeners, is_loopback
 from hseie.process import ProcessSpec
 from hseie.supervisor.lock import InstanceLock
 from hseie.supervisor.postgres import PostgresKeeper
@@ -42,6 +42,24 @@ def ready_line(config: Config) -> str:
     return f"HSEIE ready: {address(config)} (data {config.node.data}, {acceptors} acceptors, {shards} writers)"
 
 
+def who_is_let_in(config: Config) -> Literal["keys", "this_machine", "everybody"]:
+    """Return who may use a node: who has a key, every program on this machine, or everybody who reaches it.
+
+    Raises ConfigError for a node that would be open to a network and was not told to be.
+    """
+    if config.auth.mode == "keys":
+        return "keys"
+    if is_loopback(config.http.host):
+        return "this_machine"
+    if config.auth.open_to_network:
+        return "everybody"
+    raise ConfigError(
+        f"http.host is {config.http.host or 'empty'!r}, which a network reaches, and auth.mode is none: anybody there "
+        'could send readings and read all of them. Either ask for keys (auth.mode = "keys", and make one with '
+        "`hseie keys create`), or, where something else guards the port, say so (auth.open_to_network = true)"
+    )
+
+
 def run_node(
     config: Config,
     on_ready: Callable[[Look], None],
@@ -55,8 +73,10 @@ def run_node(
     once all processes are ready, with a function that returns the node's snapshot. `read_again` gives the configuration
     anew for a reload (SIGHUP, `hseie reload`), or raises ConfigError; without it a reload is refused.
 
-    Raises HseieError where it cannot even begin: another node on the folder, a port taken, a folder it may not use.
+    Raises HseieError where it cannot even begin: another node on the folder, a port taken, a folder it may not use, a
+    network that it would be open to.
     """
+    who_is_let_in(config)
     # Held back until the supervisor can answer them, and again once it has: a node that is told to stop exits with 0.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     logs.configure(config.log.level, config.log.format, "supervisor")
@@ -152,6 +172,9 @@ class _Node:
         return replace(plan, stages=[*plan.stages, *([self._companions] if self._companions else [])])
 
     def _plan(self, config: Config) -> Plan:
+        access = self._supervisor.about["access"] = who_is_let_in(config)
+        if access == "everybody":
+            self._log.warning("open_to_network", host=config.http.host, because="auth.open_to_network is set")
         return topology.plan(config, self._postgres_url, self._listeners)
 
     def _on_reload(self, reply: Reply | None) -> None:

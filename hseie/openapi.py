@@ -19,12 +19,34 @@ _NDJSON: Schema = {
     }
 }
 
+_CHALLENGE: Schema = {"description": "how to show who one is (RFC 6750)", "schema": {"type": "string"}}
+_HEADERS = {
+    401: {"WWW-Authenticate": _CHALLENGE},
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
+}
+
+_SECURITY_SCHEMES: dict[str, Schema] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "an API key (`hseie keys create`), as RFC 6750 has it",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "the same key, for simple clients",
+    },
+}
+
 
 def document(config: Config) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document, with the limits of `config`."""
+    with_keys = config.auth.mode == "keys"
     paths: dict[str, Any] = {}
     for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method] = _operation(route)
+        paths.setdefault(route.path, {})[route.method] = _operation(route, with_keys=with_keys)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -39,7 +61,7 @@ def document(config: Config) -> dict[str, Any]:
             {"name": "operation", "description": "how the node is"},
         ],
         "paths": paths,
-        "components": {"schemas": schemas()},
+        "components": {"schemas": schemas(), **({"securitySchemes": _SECURITY_SCHEMES} if with_keys else {})},
     }
 
 
@@ -57,8 +79,7 @@ def _description(config: Config) -> str:
     )
 
 
-def _operation(route: Route) -> Schema:
-    path_parameters = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+def _operation(route: Route, *, with_keys: bool) -> Schema:
     operation: Schema = {
         "operationId": _operation_id(route),
         "tags": [route.tag],
@@ -66,7 +87,7 @@ def _operation(route: Route) -> Schema:
         "responses": {str(status): _answer(status, shape) for status, shape in route.answers.items()},
     }
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in path_parameters
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.path_parameters
     ]
     for parameter in route.parameters:
         schema = dict(parameter.schema)
@@ -81,13 +102,33 @@ def _operation(route: Route) -> Schema:
             "required": True,
             "content": {"application/json": {"schema": route.body}, **_NDJSON},
         }
-    for status, codes in _by_status(route.problems).items():
+    problems = route.problems
+    if with_keys:
+        operation["security"] = _security(route)
+        problems += problems_of_keys(route)
+    for status, codes in _by_status(problems).items():
         operation["responses"][str(status)] = {
             "description": " ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes),
             "content": {CONTENT_TYPE: {"schema": reference("Problem")}},
-            **({"headers": {"Retry-After": _RETRY_AFTER}} if status == 503 else {}),
+            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
         }
     return operation
+
+
+def problems_of_keys(route: Route) -> tuple[str, ...]:
+    """Return what a route may answer besides, where keys are asked for."""
+    if route.scope is None:
+        return ()
+    of_devices = ("device_not_allowed",) if route.method == "post" or route.device_parameter else ()
+    of_quotas = ("device_quota",) if route.method == "post" else ()
+    return ("unauthorized", "forbidden", *of_devices, "rate_limited", *of_quotas, "keys_unavailable")
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    """Either way of sending a key will do; since OpenAPI 3.1 what stands with it are the scopes, here: the one."""
+    if route.scope is None:
+        return []
+    return [{name: [route.scope]} for name in _SECURITY_SCHEMES]
 
 
 def _operation_id(route: Route) -> str:

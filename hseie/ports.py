@@ -5,6 +5,7 @@ can be replaced without a connection being refused or reset on its way in.
 """
 
 import errno
+import ipaddress
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -84,6 +85,18 @@ def ensure_port_free(host: str, port: int) -> None:
         raise bind_error(error, host, port) from error
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether every address that a host name stands for is reached from this machine only; wildcards are not.
+
+    Raises ConfigError for a name that stands for none.
+    """
+    try:
+        found = [address[0].partition("%")[0] for *_, address in _addresses(host, 0)]
+    except OSError as error:
+        raise bind_error(error, host, 0) from error
+    return all(ipaddress.ip_address(address).is_loopback for address in found)
+
+
 def _addresses(host: str, port: int) -> list[Any]:
     return list(dict.fromkeys(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)))
 
@@ -96,7 +109,7 @@ def _prepare(one: socket.socket) -> None:
 
 
 def bind_error(error: OSError, host: str, port: int) -> HseieError:
-    place = f"{host or '*'}:{port}"
+    place = f"{host or '*'}:{port}" if port else host
     if error.errno == errno.EADDRINUSE:
         return PortTakenError(
             f"port {port} is taken: something else listens on {place}; choose another http.port (--port)"

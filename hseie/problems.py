@@ -85,6 +85,7 @@ PROBLEMS = _problems(
     ("draining", 503, "The node is shutting down.", 0.5),  # the next acceptor may take it at once
     ("not_ready", 503, "The node is not ready to serve.", 2.0),
     ("ack_timeout", 503, "The acknowledgement took too long; the reading may have been stored.", 1.0),
+    ("keys_unavailable", 503, "API keys cannot be checked at the moment.", 2.0),
     ("database_unavailable", 503, "The database does not answer.", 2.0),
     ("analytics_unavailable", 503, "The analytics process does not answer.", 0.5),
 )

@@ -36,6 +36,18 @@ class Route:
     body: Schema | None = None
     scope: Scope | None = field(kw_only=True)
 
+    @property
+    def path_parameters(self) -> list[str]:
+        return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+
+    @property
+    def device_parameter(self) -> str | None:
+        """The parameter of the path that names a device; None: the route is about none, or about all."""
+        return next((name for name in self.path_parameters if name in _NAME_A_DEVICE), None)
+
+
+_NAME_A_DEVICE = ("id", "vehicleId")
+
 
 _WINDOW = Parameter("window", "length up to now: minutes, hours or days, like 90m, 24h, 7d", {"type": "string"})
 _FROM = Parameter("from", "start, belongs to the range", TIME)

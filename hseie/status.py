@@ -77,8 +77,18 @@ def find_problems(snapshot: Snapshot) -> list[Problem]:
 def find_warnings(snapshot: Snapshot) -> list[Problem]:
     """Return what does not keep the node from being ready and should be looked at all the same."""
     found = []
+    if snapshot["node"].get("access") == "everybody":
+        found.append(
+            Problem(
+                "node",
+                "listens on a network and asks nobody for a key, as auth.open_to_network permits: who reaches it may "
+                "send readings and read all of them. Set auth.mode = keys, unless something else guards the port",
+            )
+        )
     for row in snapshot["processes"]:
         stats = row["stats"]
+        if trouble := stats.get("keys_trouble"):
+            found.append(Problem(row["name"], trouble))
         if stats.get("journal") == "slow":
             took = max(stats.get("sync_ms", 0), stats.get("sync_under_way_ms", 0))
             found.append(

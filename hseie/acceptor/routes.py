@@ -17,7 +17,10 @@ from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.receive import Bodies
 from hseie.acceptor.request_head import Preference, coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
+from hseie.admission import Doorman, Visitor
 from hseie.config import Config
+from hseie.errors import KeysFileError
+from hseie.problems import ProblemAnswer
 from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, answer_expect, new_app, problem, problem_response
 
@@ -47,13 +50,15 @@ class Counts:
 class IngestRoutes:
     """Answers the POST requests of one acceptor."""
 
-    def __init__(self, config: Config, links: Sequence[WriterLink]) -> None:
+    def __init__(self, config: Config, links: Sequence[WriterLink], doorman: Doorman | None = None) -> None:
+        """`doorman` asks for keys; without one everybody may send."""
         http, ingest = config.http, config.ingest
         self.counts = Counts()
         self.bodies = Bodies(http)
         self.draining = False
         self.parting = False  # nobody waits for a commit any more: the receipt of the journal has to do
         self._links = links
+        self._doorman = doorman
         self._parser = ReadingParser(len(links), http.batch_readings_max, ingest.future_max_s, ingest.past_max_days)
         self.limits = {
             "requests_in_flight": http.requests_in_flight_max,
@@ -95,6 +100,12 @@ class IngestRoutes:
         if self.draining:
             return problem("draining")
         headers = request.headers
+        visitor: Visitor | None = None
+        if self._doorman is not None:
+            let_in = self._doorman.admit(headers, "ingest")
+            if isinstance(let_in, ProblemAnswer):
+                return problem_response(let_in)
+            visitor = let_in
         try:
             lines = is_ndjson(headers.getall("Content-Type", ()))
             coding = coding_of(headers.getall("Content-Encoding", ()))
@@ -102,9 +113,14 @@ class IngestRoutes:
             failpoints.reach("acceptor.body_read")
             if coding is not None:
                 body = await inflate(body, coding, self.limits["body_bytes"])
-            parsed = self._parser.parse(body, kind, clock.unix_s(), lines=lines)
+            admits = visitor.admits if visitor is not None else None
+            parsed = self._parser.parse(body, kind, clock.unix_s(), admits, lines=lines)
         except RejectedBodyError as error:
             return problem(error.code, error.detail, headers=error.headers)
+        except KeysFileError:
+            return problem("keys_unavailable", "the devices of this key cannot be looked up")
+        if visitor is not None:
+            visitor.spend(parsed.accepted + parsed.rejected)
         self.counts.readings += parsed.accepted + parsed.rejected
         self.counts.rejected += parsed.rejected
         for error_item in parsed.errors:

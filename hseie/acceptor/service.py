@@ -9,6 +9,7 @@ from typing import Any
 from hseie.acceptor.collector import WriterLink
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.routes import IngestRoutes, make_app
+from hseie.admission import Doorman, key_figures, open_door, watch
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config import Config
 from hseie.http_server import Server, start_server
@@ -47,10 +48,12 @@ async def serve(
     dealers = [_connect(child, config, shard, link) for shard, link in enumerate(links)]
     for link in links:
         link.ack_seconds = links[0].ack_seconds  # one histogram an acceptor is enough to look at
-    routes = IngestRoutes(config, links)
+    doorman = open_door(config, child.run_dir)
+    routes = IngestRoutes(config, links, doorman)
     proxy = AnalyticsProxy(_reachable(config.http.host), config.analytics_port)
     server: Server | None = None
     sweeping = asyncio.ensure_future(_sweep(links))
+    watching = asyncio.ensure_future(watch(doorman))
     try:
         await _until_heard(links)
         server = await start_server(
@@ -63,7 +66,7 @@ async def serve(
             connections_max=config.http.connections_max,
             sockets=listening,
         )
-        child.report = lambda: _report(number, routes, links, dealers, proxy, server)
+        child.report = lambda: _report(number, routes, links, dealers, proxy, server, doorman)
         child.ready()
         helping = asyncio.ensure_future(_help(server, neighbours))
         await child.stopping.wait()
@@ -75,6 +78,7 @@ async def serve(
         await server.stop(_DRAIN_S)
     finally:
         sweeping.cancel()
+        watching.cancel()
         await proxy.close()
         for dealer in dealers:
             dealer.close()
@@ -130,6 +134,7 @@ def _report(
     dealers: list[Dealer],
     proxy: AnalyticsProxy,
     server: Server,
+    doorman: Doorman | None,
 ) -> dict[str, Any]:
     """What a heartbeat tells of this acceptor."""
     counts = routes.counts
@@ -162,5 +167,6 @@ def _report(
         "strangers": sum(link.strangers for link in links),
         "messages_refused": sum(dealer.refused for dealer in dealers),
         "messages_unsent": sum(dealer.unsent for dealer in dealers),
+        **key_figures(doorman),
         "limits": {**routes.limits, "connections": server.connections_max},
     }

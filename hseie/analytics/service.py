@@ -12,8 +12,10 @@ from aiohttp.typedefs import Handler
 
 from hseie import clock
 from hseie import web as http
+from hseie.admission import Doorman, key_figures, open_door, watch
 from hseie.analytics.audits import AuditRoute
 from hseie.analytics.current import CurrentRoute
+from hseie.analytics.entrance import entrance
 from hseie.analytics.fleet import FleetRoute
 from hseie.analytics.health import HealthRoutes
 from hseie.analytics.history import HistoryRoute
@@ -37,7 +39,10 @@ BODY_BYTES_MAX = 65_536  # no route takes a body
 
 @dataclass(frozen=True)
 class Parts:
-    """What the routes work with. `probe` is a reader with a connection of its own, for the health checks."""
+    """What the routes work with. `probe` is a reader with a connection of its own, for the health checks.
+
+    `doorman` asks for keys; without one everybody may ask.
+    """
 
     config: Config
     reader: Reader
@@ -45,6 +50,7 @@ class Parts:
     node: NodeView
     now: Callable[[], datetime]
     postgres_url: str
+    doorman: Doorman | None = None
 
 
 async def serve(child: Child, config: Config, postgres_url: str, listening: Sequence[socket.socket] = ()) -> None:
@@ -54,7 +60,9 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     """
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
-    app, fleet = build(Parts(config, reader, probe, NodeView(child.node_status), clock.utc_now, postgres_url))
+    doorman = open_door(config, child.run_dir)
+    view = NodeView(child.node_status)
+    app, fleet = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman))
     server = await start_server(
         app,
         config.http.host,
@@ -66,10 +74,12 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
         sockets=listening,
     )
     sampling = asyncio.create_task(fleet.sample_rate())
-    child.report = lambda: _report(server, reader)
+    watching = asyncio.create_task(watch(doorman))
+    child.report = lambda: _report(server, reader, doorman)
     child.ready()
     await child.stopping.wait()
     sampling.cancel()
+    watching.cancel()
     if child.relieved:
         await server.hand_over(HAND_OVER_S)
     await server.stop(STOP_TIMEOUT_S)
@@ -77,10 +87,12 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     await probe.close(1.0)
 
 
-def _report(server: Server, reader: Reader) -> dict[str, Any]:
+def _report(server: Server, reader: Reader, doorman: Doorman | None) -> dict[str, Any]:
     """What a heartbeat tells of analytics."""
     return {
         "connections": server.connections,
+        "refused": doorman.refused if doorman is not None else {},
+        **key_figures(doorman),
         "queries": reader.outcomes,
         "query_seconds": reader.seconds.report(),
         "queries_in_flight": reader.busy,
@@ -91,6 +103,8 @@ def _report(server: Server, reader: Reader) -> dict[str, Any]:
 def build(parts: Parts) -> tuple[web.Application, FleetRoute]:
     """Return the application with all routes, and the fleet's, whose sampling is the caller's to run."""
     app = http.new_app(BODY_BYTES_MAX)
+    if parts.doorman is not None:
+        app.middlewares.append(entrance(parts.doorman))
     app.middlewares.append(_not_now)
     fleet = FleetRoute(parts.reader, parts.config, parts.now)
     for path, route in routes(parts, fleet).items():

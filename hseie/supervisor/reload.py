@@ -44,7 +44,7 @@ class Reloads:
         read_again: Callable[[], Config] | None,
         plan: Callable[[Config], Plan],
     ) -> None:
-        """`read_again` gives the configuration anew or raises ConfigError; `plan` what processes it asks for."""
+        """`read_again` gives the configuration anew; `plan` what processes it asks for. Both raise ConfigError."""
         self._supervisor = supervisor
         self._read_again = read_again
         self._plan = plan
@@ -99,6 +99,9 @@ class Reloads:
             return Answer("refused", ExitCode.TEMPORARY, refusal, list(changed))
         try:
             plan = self._plan(config)
+        except ConfigError as error:
+            return Answer("refused", ExitCode.CONFIG, str(error), list(changed))
+        try:
             self._adopt(config)
             self._log.info("reloading", changed=list(changed), generation=self._supervisor.generation)
             replaced = await self._replace(plan)

@@ -54,6 +54,14 @@ def test_an_unknown_key(node: Node, tmp_path: Path) -> None:
     assert not newcomer.data.exists()
 
 
+def test_a_network_without_keys(node: Node, tmp_path: Path) -> None:
+    newcomer = Node(tmp_path / "newcomer", node.environ)
+    for host in ("0.0.0.0", "::"):
+        refused(newcomer, [], 78, "auth.open_to_network = true", HSEIE_HTTP__HOST=host)
+        refused(newcomer, [], 78, 'auth.mode = "keys"', HSEIE_HTTP__HOST=host)
+    assert not newcomer.data.exists()
+
+
 def test_an_unknown_option(node: Node) -> None:
     done = node.command("up", "--prot", "3000")
     assert done.returncode == 64

@@ -39,6 +39,7 @@ def test_help_of_everything(capsys: Capture) -> None:
         "psql",
         "journal",
         "dead-letter",
+        "keys",
         "simulate",
     }
     assert names <= set(commands())

@@ -161,6 +161,17 @@ def test_the_address_is_one_that_can_be_opened(host: str, expected: str) -> None
     assert address(load(overrides={"http.host": host}).config) == expected
 
 
+def test_a_node_that_is_open_to_a_network_is_a_warning_and_so_are_keys_that_cannot_be_read() -> None:
+    seen = snapshot(
+        row("acceptor-0", stats={"keys_trouble": "the file is gone"}), row("analytics", stats={"keys_trouble": ""})
+    )
+    assert [(found.process, found.text) for found in find_warnings(seen)] == [("acceptor-0", "the file is gone")]
+    assert find_problems(seen) == []
+    for access, warned in (("everybody", 1), ("this_machine", 0), ("keys", 0)):
+        seen["node"]["access"] = access
+        assert len([found for found in find_warnings(seen) if found.process == "node"]) == warned
+
+
 def test_a_table_without_a_terminal_is_plain_and_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("name", "count"), [("a", "1"), ("longer", "100")], right=("count",))
     assert capsys.readouterr().out == "name    count\na           1\nlonger    100\n"

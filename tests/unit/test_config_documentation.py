@@ -18,11 +18,17 @@ DEFAULT = FOLDER / "default.toml"
 DECLARED = dict(keys(Config()))
 
 # A value for each type of key that is not its default, as text in the environment and as it is understood.
-OTHER: dict[type, tuple[str, Any]] = {str: ("elsewhere", "elsewhere"), int: ("1234", 1234), float: ("17.5", 17.5)}
+OTHER: dict[type, tuple[str, Any]] = {
+    str: ("elsewhere", "elsewhere"),
+    int: ("1234", 1234),
+    float: ("17.5", 17.5),
+    bool: ("true", True),
+}
 CHOICES = {
     "postgres.url": "postgresql://somebody@localhost/readings",
     "log.level": "debug",
     "log.format": "json",
+    "auth.mode": "keys",
     "ingest.ack": "commit",
     "writer.lost_journal": "replace",
     "postgres.migrate": "never",

@@ -13,6 +13,8 @@ import yaml
 
 from hseie.config import Config
 from hseie.config_load import load
+from hseie.errors import ConfigError
+from hseie.node import who_is_let_in
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path(__file__).parent / "data" / "compose-spec.json"
@@ -130,6 +132,17 @@ def test_the_journals_outlive_the_container(services: dict[str, Any], compose: d
 def test_only_this_machine_reaches_the_node(services: dict[str, Any]) -> None:
     assert services["node"]["ports"] == ["127.0.0.1:3000:3000"]
     assert [name for name in services if "ports" in services[name]] == ["node"]
+
+
+def test_the_node_says_that_something_else_guards_it_or_it_would_not_start(services: dict[str, Any]) -> None:
+    config = load(environ={**image_environment(), **services["node"]["environment"]}).config
+    assert who_is_let_in(config) == "everybody"  # who reaches it: see the test above
+
+
+def test_the_image_alone_does_not_start_without_keys() -> None:
+    with pytest.raises(ConfigError, match=r"auth\.mode"):
+        who_is_let_in(load(environ=image_environment()).config)
+    assert who_is_let_in(load(environ={**image_environment(), "HSEIE_AUTH__MODE": "keys"}).config) == "keys"
 
 
 def test_the_node_is_given_time_to_drain(services: dict[str, Any]) -> None:

@@ -23,17 +23,18 @@ FUNCTION_LINES_MAX = 70
 FLOORS = (
     # Pure: no sockets, no loop, no processes.
     "__init__ access answers clock config config_change config_load config_sources durable errors failpoints frames "
-    "histogram logs metric_types metrics metrics_document metrics_writer openapi openapi_schemas problems readings "
-    "resources retry_after route_table tables",
-    # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, HTTP, the body of a process.
+    "histogram key_text logs metric_types metrics metrics_document metrics_writer openapi openapi_schemas problems "
+    "rate_limit readings resources retry_after route_table tables",
+    # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, SQLite files, HTTP, processes, counters.
     "bus control database journal_file books balance migrations audit dead_letters lost_journals ports web "
-    "http_connection connections http_server process embedded.",
+    "http_connection connections http_server keys_file key_store keys shared_counters rates admission process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
     "topology node",
     # The command line.
-    "cli cli_dead_letter commands demo journal_command journal_retire status __main__",
+    "cli cli_dead_letter cli_journal cli_keys commands demo journal_command journal_retire keys_command "
+    "status __main__",
 )
 IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3", "subprocess", "uvloop", "zmq"}
 
@@ -41,7 +42,7 @@ IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3
 IMPORTERS = {
     "zmq": r"hseie\.bus",
     "asyncpg": r"hseie\.database",
-    "sqlite3": r"hseie\.(journal_file|writer\.journal|writer\.sqlite_file)",
+    "sqlite3": r"hseie\.(journal_file|key_store|keys|keys_file|writer\.journal|writer\.sqlite_file)",
     "subprocess": r"hseie\.embedded\.\w+",
     "multiprocessing": r"hseie\.(process|supervisor\.member)",
     "prometheus_client": r"hseie\.analytics\.exposition",
@@ -313,7 +314,7 @@ def test_sql_lives_in_files() -> None:
     )
 
 
-@pytest.mark.parametrize("folder", ["queries", "journal"])
+@pytest.mark.parametrize("folder", ["queries", "journal", "keys"])
 def test_every_statement_is_used(folder: str) -> None:
     used = {text for module in ours() for _, text in strings(module)}
     files = {file.stem for file in (ROOT / "sql" / folder).glob("*.sql")}

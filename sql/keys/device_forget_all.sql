@@ -1,0 +1,1 @@
+DELETE FROM key_device WHERE key_id = ?

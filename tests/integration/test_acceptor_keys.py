@@ -1,0 +1,151 @@
+"""An acceptor that asks for keys: before it reads a body, and again for every device in it."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hseie.access import Devices
+from tests.integration.keys_made import Keys
+from tests.integration.test_acceptor_routes import BAD, GOOD, Door
+
+OTHER = {**GOOD, "meterId": "OTHER_1"}
+
+
+class GuardedDoor(Door):
+    """A door that asks for keys."""
+
+    async def open(self) -> "GuardedDoor":
+        await super().open()
+        self.folder = Path(tempfile.mkdtemp(prefix="hseie-"))
+        self.keys = Keys(self.folder)
+        self.routes._doorman = self.keys.doorman
+        return self
+
+    async def close(self) -> None:
+        await super().close()
+        self.keys.close()
+        shutil.rmtree(self.folder)
+
+    async def send(self, body: Any, key: dict[str, str]) -> tuple[int, Any, Any]:
+        return await self.post(body, **key)
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[GuardedDoor]:
+    run_dir = Path(tempfile.mkdtemp(prefix="hseie-"))
+    door = await GuardedDoor(run_dir).open()
+    yield door
+    await door.close()
+    shutil.rmtree(run_dir)
+
+
+async def test_with_a_key_all_is_as_ever_and_without_one_nothing_is(door: GuardedDoor) -> None:
+    _, key = door.keys.make("ingest")
+    assert (await door.send(GOOD, key))[0] == 202
+    assert (await door.send([GOOD, BAD], key))[0] == 207
+    last = door.writer.journal.last_seq
+    status, answer, headers = await door.post(GOOD)
+    assert (status, answer["code"], headers["WWW-Authenticate"]) == (401, "unauthorized", 'Bearer realm="hseie"')
+    status, answer, _ = await door.post(GOOD, Authorization=key["Authorization"] + "x")
+    assert (status, answer["code"]) == (401, "unauthorized")
+    _, reader = door.keys.make("read")
+    status, answer, _ = await door.send(GOOD, reader)
+    assert (status, answer["code"]) == (403, "forbidden")
+    assert "`ingest`" in answer["detail"]
+    assert door.writer.journal.last_seq == last
+    assert door.routes.counts.problems == {"unauthorized": 2, "forbidden": 1}
+
+
+async def test_the_answer_comes_before_the_body(door: GuardedDoor) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.client.port)
+    writer.write(
+        b"POST /v1/ingest/meter HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n"
+    )
+    async with asyncio.timeout(10):  # a body may take thirty seconds
+        assert b" 401 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_devices_of_others(door: GuardedDoor) -> None:
+    _, key = door.keys.make("ingest", devices=Devices(prefixes=("METER_",)))
+    assert (await door.send(GOOD, key))[0] == 202
+    status, answer, _ = await door.send(OTHER, key)
+    assert (status, answer["code"]) == (403, "device_not_allowed")
+    status, answer, _ = await door.send([GOOD, OTHER, {**GOOD, "meterId": "METER_002"}], key)
+    assert (status, answer["accepted"] + answer["duplicates"], answer["rejectedIndexes"]) == (207, 2, [1])
+    assert [(error["index"], error["code"]) for error in answer["errors"]] == [(1, "device_not_allowed")]
+
+
+async def test_more_devices_than_the_quota(door: GuardedDoor) -> None:
+    _, key = door.keys.make("ingest", devices_max=2)
+    for device, expected in (("A", 202), ("B", 202), ("A", 202), ("C", 429), ("B", 202)):
+        status, answer, headers = await door.send({**GOOD, "meterId": device}, key)
+        assert status == expected
+        if expected == 429:
+            assert answer["code"] == "device_quota"
+            assert 1 <= int(headers["Retry-After"]) <= 60
+
+
+async def test_a_device_that_is_forgotten_gives_its_place_away(door: GuardedDoor) -> None:
+    key, shown = door.keys.make("ingest", devices_max=1)
+    assert [(await door.send({**GOOD, "meterId": device}, shown))[0] for device in "AB"] == [202, 429]
+    assert door.keys.store.forget(key.key_id, "A") == 1
+    door.keys.doorman.refresh(0.0)
+    assert [(await door.send({**GOOD, "meterId": device}, shown))[0] for device in "BA"] == [202, 429]
+
+
+async def test_over_the_rate(door: GuardedDoor) -> None:
+    _, shown = door.keys.make("ingest", readings_per_s=0.001, burst_readings=5)
+    assert [(await door.send(GOOD, shown))[0] for _ in range(5)] == [202] * 5
+    status, answer, headers = await door.send(GOOD, shown)
+    assert (status, answer["code"]) == (429, "rate_limited")
+    assert 30 <= int(headers["Retry-After"]) <= 60
+    assert door.routes.counts.problems == {"rate_limited": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "cost"),
+    [(GOOD, 1), ([GOOD] * 7, 7), ([GOOD, BAD, BAD], 3), (BAD, 1), ([BAD, BAD], 2), (b"{", 1), ([], 1)],
+)
+async def test_what_a_request_costs(door: GuardedDoor, body: Any, cost: int) -> None:
+    key, shown = door.keys.make("ingest", readings_per_s=0.001, burst_readings=5)
+    await door.send(body, shown)
+    assert door.keys.doorman.rates._counters.total(key.place) == cost
+
+
+async def test_a_batch_may_overdraw_once(door: GuardedDoor) -> None:
+    _, shown = door.keys.make("ingest", readings_per_s=10, burst_readings=5)
+    assert (await door.send([GOOD] * 100, shown))[0] == 202
+    assert (await door.send(GOOD, shown))[0] == 429
+
+
+async def test_a_quota_that_cannot_be_looked_up_refuses_for_now(door: GuardedDoor) -> None:
+    _, shown = door.keys.make("ingest", devices_max=2)
+    assert (await door.send(GOOD, shown))[0] == 202
+    last = door.writer.journal.last_seq
+    door.keys.store.close()
+    for file in door.folder.glob("keys.sqlite*"):
+        file.unlink()
+    status, answer, headers = await door.send([GOOD, OTHER], shown)
+    assert (status, answer["code"]) == (503, "keys_unavailable")
+    assert 1 <= int(headers["Retry-After"]) <= 60
+    assert str(door.folder) not in str(answer)
+    assert door.writer.journal.last_seq == last  # all of it or nothing
+    assert (await door.send(GOOD, shown))[0] == 202  # what is known is known
+
+
+async def test_other_paths_and_methods_are_answered_as_ever(door: GuardedDoor) -> None:
+    async with door.client.get("/v1/ingest/meter") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    async with door.client.options("/v1/ingest/meter") as answer:
+        assert answer.status == 405
+    async with door.client.get("/livez") as answer:
+        assert answer.status == 200
+    async with door.client.get("/v1/analytics/stats") as answer:
+        assert answer.headers["X-From"] == "analytics"  # who asks there

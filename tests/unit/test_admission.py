@@ -1,0 +1,320 @@
+"""Who is let in: every way to show a key, every reason to be turned away, and that no answer gives a key away."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+import orjson
+import pytest
+from multidict import CIMultiDict
+
+from hseie.access import NOT_ALLOWED, OVER_QUOTA, Devices, Key, Scope
+from hseie.admission import Doorman, Visitor, presented_keys
+from hseie.config import Auth, Config, Http
+from hseie.errors import ConfigError
+from hseie.keys import DeviceRegistry, KeyRing
+from hseie.node import who_is_let_in
+from hseie.ports import is_loopback
+from hseie.problems import ProblemAnswer
+from hseie.rates import Rates
+
+NOW = 1_795_000_000.0
+GOOD = "hseie_abc_thegoodone"
+BEARER = {"Authorization": f"Bearer {GOOD}"}
+
+
+def key(**more: Any) -> Key:
+    usual = Key("abc", "tests", b"", frozenset({"ingest"}), Devices(), 0.0, 0, 0, 1, NOW - 1)
+    return replace(usual, **more)
+
+
+class Ring:
+    """Knows one key."""
+
+    def __init__(self, known: Key, problem: str | None = None) -> None:
+        self.known, self.problem = known, problem
+
+        self.new: set[str] = set()  # known after the next look at the file
+        self.looks = 0
+        self._others: set[str] = set()
+
+    def find(self, presented: str) -> Key | None:
+        return self.known if presented in {GOOD, *self._others} else None
+
+    def refresh(self) -> bool:
+        self.looks += 1
+        self._others |= self.new
+        return True
+
+
+class Registry:
+    """Admits as many devices as it is told to."""
+
+    def __init__(self) -> None:
+        self.devices: set[str] = set()
+        self.generation = 0
+        self.asked = 0
+
+    def admit(self, key: Key, device: str) -> bool:
+        self.asked += 1
+        if device not in self.devices and len(self.devices) >= key.devices_max:
+            return False
+        self.devices.add(device)
+        return True
+
+    def refresh(self) -> None:
+        pass
+
+
+class Counter:
+    """Counts what is spent; makes everybody wait for as long as it is told to."""
+
+    def __init__(self, wait_s: float = 0.0) -> None:
+        self.spent, self.wait = 0, wait_s
+
+    def wait_s(self, key: Key, now: float) -> float:
+        return self.wait
+
+    def spend(self, key: Key, amount: int) -> None:
+        self.spent += amount
+
+
+def doorman(known: Key, *, wait_s: float = 0.0, problem: str | None = None) -> Doorman:
+    return Doorman(
+        cast(KeyRing, Ring(known, problem)),
+        cast(DeviceRegistry, Registry()),
+        cast(Rates, Counter(wait_s)),
+        unix_s=lambda: NOW,
+    )
+
+
+def ask(
+    known: Key, headers: Any, scope: Scope = "ingest", device: str | None = None, **more: Any
+) -> Visitor | ProblemAnswer:
+    return doorman(known, **more).admit(CIMultiDict(headers), scope, device)
+
+
+def refusal(*arguments: Any, **more: Any) -> tuple[int, str, str]:
+    """Status, code and challenge of the answer."""
+    answer = ask(*arguments, **more)
+    assert isinstance(answer, ProblemAnswer)
+    assert GOOD.encode() not in answer.body
+    assert "thegoodone" not in repr(answer)
+    return answer.status, answer.code, answer.headers.get("WWW-Authenticate", "")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        BEARER,
+        {"authorization": f"bearer {GOOD}"},
+        {"Authorization": f"BEARER   {GOOD}  "},
+        {"X-API-Key": GOOD},
+        {"x-api-key": GOOD, "Authorization": "Basic dXNlcjpwYXNz"},  # for a proxy on the way
+        {**BEARER, "X-API-Key": GOOD},
+        [*BEARER.items(), *BEARER.items()],
+    ],
+)
+def test_a_good_key_is_let_in_however_it_comes(headers: Any) -> None:
+    assert isinstance(ask(key(), headers), Visitor)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic dXNlcjpwYXNz"}, {"Authorization": GOOD}])
+def test_without_a_key_the_answer_asks_for_one(headers: Any) -> None:
+    assert refusal(key(), headers) == (401, "unauthorized", 'Bearer realm="hseie"')
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer "},
+        {"Authorization": f"Bearer {GOOD}x"},
+        {"X-API-Key": ""},
+        {"X-API-Key": "nobody"},
+        {**BEARER, "X-API-Key": "another"},
+        [("X-API-Key", GOOD), ("X-API-Key", "another")],
+        [*BEARER.items(), ("Authorization", "Bearer another")],
+    ],
+)
+def test_a_key_that_is_not_one_or_not_the_only_one(headers: Any) -> None:
+    assert refusal(key(), headers) == (401, "unauthorized", 'Bearer realm="hseie", error="invalid_token"')
+
+
+def test_unknown_revoked_and_expired_are_not_told_apart() -> None:
+    answers = [
+        ask(key(), {"X-API-Key": "unknown"}),
+        ask(key(revoked_at=NOW - 5), BEARER),
+        ask(key(expires_at=NOW), BEARER),
+    ]
+    assert len({(cast(ProblemAnswer, answer).body, str(answer.headers)) for answer in answers}) == 1  # type: ignore[union-attr]
+    assert isinstance(ask(key(expires_at=NOW + 1), BEARER), Visitor)
+
+
+def test_while_the_keys_cannot_be_read_nobody_is_told_that_his_key_is_wrong() -> None:
+    assert refusal(key(), {"X-API-Key": "perhaps-new"}, problem="unreadable")[:2] == (503, "keys_unavailable")
+    assert isinstance(ask(key(), BEARER, problem="unreadable"), Visitor)
+    assert refusal(key(revoked_at=NOW), BEARER, problem="unreadable")[0] == 401
+
+
+def test_a_key_that_was_just_made_is_good_at_once_and_strangers_do_not_keep_us_reading() -> None:
+    at_door = doorman(key())
+    ring = cast(Ring, at_door.ring)
+    now = 1000.0
+    at_door.monotonic_s = lambda: now
+    ring.new = {"brand-new"}
+    assert isinstance(at_door.admit(CIMultiDict({"X-API-Key": "brand-new"}), "ingest"), Visitor)
+    for _ in range(100):
+        at_door.admit(CIMultiDict({"X-API-Key": "stranger"}), "ingest")
+    assert ring.looks == 1
+    now += 0.2
+    at_door.admit(CIMultiDict({"X-API-Key": "stranger"}), "ingest")
+    at_door.admit(CIMultiDict(BEARER), "ingest")
+    assert ring.looks == 2
+
+
+def test_a_scope_that_is_missing_is_named() -> None:
+    answer = ask(key(), BEARER, "read")
+    assert isinstance(answer, ProblemAnswer)
+    assert (answer.status, answer.code) == (403, "forbidden")
+    assert "`read`" in orjson.loads(answer.body)["detail"]
+    assert isinstance(ask(key(scopes=frozenset({"admin"})), BEARER, "read"), Visitor)
+
+
+BOUND = key(scopes=frozenset({"ingest", "read", "admin"}), devices=Devices(frozenset({"X"}), ("M_",)))
+
+
+@pytest.mark.parametrize(
+    ("scope", "device", "code"),
+    [
+        ("read", "M_1", None),
+        ("read", "X", None),
+        ("read", "OTHER", "device_not_allowed"),
+        ("read", None, "forbidden"),  # the fleet
+        ("admin", None, "forbidden"),
+        ("ingest", None, None),  # what the readings name is asked one by one
+    ],
+)
+def test_what_a_key_of_some_devices_may_see(scope: Scope, device: str | None, code: str | None) -> None:
+    answer = ask(BOUND, BEARER, scope, device)
+    assert (answer.code if isinstance(answer, ProblemAnswer) else None) == code
+    assert not isinstance(answer, ProblemAnswer) or answer.status == 403
+
+
+def test_over_the_rate_the_answer_says_when_to_come_again() -> None:
+    answer = ask(key(readings_per_s=5), BEARER, wait_s=20.0)
+    assert isinstance(answer, ProblemAnswer)
+    assert (answer.status, answer.code) == (429, "rate_limited")
+    assert 20 <= int(answer.headers["Retry-After"]) <= 31
+
+
+def test_a_request_costs_one_and_its_readings_the_rest() -> None:
+    at_door = doorman(key())
+    visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
+    assert isinstance(visitor, Visitor)
+    spent = cast(Counter, at_door.rates)
+    assert spent.spent == 1
+    visitor.spend(0)
+    assert spent.spent == 1
+    visitor.spend(1)
+    assert spent.spent == 1
+    visitor.spend(1000)
+    assert spent.spent == 1000
+
+
+def test_who_is_turned_away_costs_nothing_and_is_counted() -> None:
+    at_door = doorman(key())
+    for headers, scope in (({}, "ingest"), ({"X-API-Key": "x"}, "read"), (BEARER, "read")):
+        at_door.admit(CIMultiDict(headers), cast(Scope, scope))
+    assert at_door.refused == {"unauthorized": 2, "forbidden": 1}
+    assert cast(Counter, at_door.rates).spent == 0
+
+
+def test_devices_are_asked_for_only_where_a_key_is_bound() -> None:
+    def admits(known: Key) -> Any:
+        visitor = ask(known, BEARER)
+        assert isinstance(visitor, Visitor)
+        return visitor.admits
+
+    assert admits(key()) is None
+    bound = admits(BOUND)
+    assert [bound(device) for device in ("X", "M_1", "m_1")] == [None, None, NOT_ALLOWED]
+    few = admits(key(devices_max=2))
+    assert [few(device) for device in "ABACB"] == [None, None, None, OVER_QUOTA, None]
+    both = admits(key(devices=Devices(prefixes=("M",)), devices_max=1))
+    assert [both(device) for device in ("A", "M1", "M2")] == [NOT_ALLOWED, None, OVER_QUOTA]  # "A" took no place
+
+
+def test_what_is_known_of_a_device_is_not_asked_again_until_it_may_be_wrong() -> None:
+    at_door = doorman(key(devices_max=2))
+    registry = cast(Registry, at_door.registry)
+
+    def answers(*devices: str) -> list[str | None]:
+        visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
+        assert isinstance(visitor, Visitor)
+        assert visitor.admits is not None
+        return [visitor.admits(device) for device in devices]
+
+    assert answers("A", "B", "A") == answers("A", "B", "B") == [None] * 3
+    assert registry.asked == 2
+    assert answers("C", "C") == [OVER_QUOTA] * 2
+    assert registry.asked == 4  # what is refused is not remembered: strangers would fill the memory
+    registry.devices.remove("A")
+    registry.generation += 1  # an operator had it forgotten
+    assert answers("C", "B", "A") == [None, None, OVER_QUOTA]
+    cast(Ring, at_door.ring).known = key(devices_max=3)
+    assert answers("A") == [None]
+
+
+def test_what_is_remembered_of_devices_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hseie.admission.DEVICES_REMEMBERED_MAX", 10)
+    at_door = doorman(key(devices_max=100))
+    visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
+    assert isinstance(visitor, Visitor)
+    assert visitor.admits is not None
+    for number in range(11):
+        assert visitor.admits(f"D-{number}") is None
+    at_door.refresh(0.0)
+    assert at_door._admitted == {}
+
+
+def test_a_header_is_no_key_because_it_looks_like_one() -> None:
+    assert presented_keys(CIMultiDict({"Authorization": "Bearertoken", "Cookie": GOOD})) == set()
+
+
+# --- who may reach a node ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.3.2.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+        ("192.0.2.7", False),
+        ("::ffff:192.0.2.7", False),
+        ("fe80::1%lo", False),
+    ],
+)
+def test_what_is_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_a_name_that_stands_for_nothing_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.invalid"):
+        is_loopback("nowhere.invalid")
+
+
+def test_a_node_without_keys_does_not_listen_on_a_network_unless_it_is_told_to() -> None:
+    def access(host: str, **auth: Any) -> str:
+        return who_is_let_in(Config(http=Http(host=host), auth=Auth(**auth)))
+
+    assert access("127.0.0.1") == "this_machine"
+    assert access("127.0.0.1", open_to_network=True) == "this_machine"
+    assert access("0.0.0.0", mode="keys") == "keys"
+    assert access("0.0.0.0", open_to_network=True) == "everybody"
+    with pytest.raises(ConfigError, match=r"auth\.mode = .*auth\.open_to_network = true") as caught:
+        access("0.0.0.0")
+    assert caught.value.exit_code == 78

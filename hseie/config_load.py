@@ -110,6 +110,14 @@ def _broken_relations(config: Config) -> list[str]:
             "http.analytics_port (by default the one after http.port) must be a port of its own, up to 65535",
         ),
         (
+            bool(config.tls.certificate) == bool(config.tls.key),
+            "tls.certificate and tls.key belong together: give both files, or neither",
+        ),
+        (
+            bool(config.tls.certificate) or not config.tls.client_ca,
+            "tls.client_ca needs tls.certificate and tls.key: without TLS no client could show a certificate",
+        ),
+        (
             not config.postgres.url or urlsplit(config.postgres.url).scheme in ("postgresql", "postgres"),
             "postgres.url must be like postgresql://user:password@host:5432/database",
         ),

@@ -34,7 +34,7 @@ class _Refusal(asyncio.Protocol):
 
 
 class LimitedSite(web.SockSite):
-    """Serves a bound socket, and turns away connections above a limit."""
+    """Serves a bound socket, TCP or Unix, and turns away connections above a limit."""
 
     def __init__(self, runner: web.BaseRunner, bound: socket.socket, *, backlog: int, connections_max: int) -> None:
         super().__init__(runner, bound, backlog=backlog)
@@ -44,7 +44,9 @@ class LimitedSite(web.SockSite):
     async def start(self) -> None:
         """Listen. Raises OSError."""
         await web.BaseSite.start(self)
-        self._server = await asyncio.get_running_loop().create_server(
+        loop = asyncio.get_running_loop()
+        listen: Any = loop.create_unix_server if self._bound.family == socket.AF_UNIX else loop.create_server
+        self._server = await listen(
             accept_with(server_of(self._runner), self._connections_max), sock=self._bound, backlog=self._backlog
         )
 

@@ -4,8 +4,11 @@ Its errors are answered in HSEIE's form; a head, and an answer that nobody reads
 after the last request still gets his answers.
 """
 
+import asyncio
+import socket
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, unquote
 
 import structlog
 from aiohttp import http_exceptions, web
@@ -13,7 +16,11 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from hseie.problems import ProblemAnswer, problem_answer
+from hseie.tls import common_name
 from hseie.web import problem
+
+CLIENT_NAME = "X-HSEIE-Client-Name"
+"""From one process of the node to another: the name in the certificate of the client that it asks for."""
 
 _LOOK_AGAIN_S = 0.05
 
@@ -23,16 +30,19 @@ _log = structlog.get_logger("hseie.web")
 class Connection(web.RequestHandler):
     """A connection of a client, from its first byte to its last answer.
 
-    `head_since` is when the head began that is not whole yet, on the loop's clock; 0: there is none.
+    `head_since` is when the head began that is not whole yet, on the loop's clock; 0: there is none. `common_name` is
+    that of the client's certificate; None: it has shown none. `is_inside`: the client is another process of the node.
     """
 
-    __slots__ = ("_body", "_stuck_since", "head_since", "made_at")
+    __slots__ = ("_body", "_stuck_since", "common_name", "head_since", "is_inside", "made_at")
 
     def __init__(self, server: web.Server, **options: Any) -> None:
         """`options` are those of aiohttp. Raises TypeError for one that it does not know."""
         super().__init__(server, **options)
         self.made_at = self._loop.time()
         self.head_since = 0.0
+        self.common_name: str | None = None
+        self.is_inside = False
         self._stuck_since = 0.0
         self._body: StreamReader = EMPTY_PAYLOAD  # of the request that was read last
 
@@ -40,6 +50,12 @@ class Connection(web.RequestHandler):
     def is_idle(self) -> bool:
         """Whether all requests that were read are answered."""
         return self._waiter is not None and not self._waiter.done()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.common_name = common_name(transport.get_extra_info("peercert"))
+        end = transport.get_extra_info("socket")
+        self.is_inside = end is not None and end.family == socket.AF_UNIX
 
     def data_received(self, data: bytes) -> None:
         before = self._request_count
@@ -115,6 +131,23 @@ class Connection(web.RequestHandler):
         response = problem(_problem_of(status, exc))
         response.force_close()
         return response
+
+
+def client_name(request: web.BaseRequest) -> str | None:
+    """Return the name in the certificate of whoever asks, or for whom an acceptor asks; None: he has shown none."""
+    connection = request.protocol
+    if not isinstance(connection, Connection):
+        return None
+    if connection.is_inside:
+        told = request.headers.get(CLIENT_NAME)
+        return unquote(told) if told is not None else None
+    return connection.common_name
+
+
+def client_name_header(request: web.BaseRequest) -> dict[str, str]:
+    """Return what tells another process of the node the name in the certificate of whoever asks."""
+    name = client_name(request)
+    return {CLIENT_NAME: quote(name)} if name is not None else {}
 
 
 def _problem_of(status: int, exc: BaseException | None) -> str:

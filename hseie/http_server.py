@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Sequence
 
 from aiohttp import http_exceptions, web
 
 from hseie.connections import LimitedSite, accept_with, connections_limit, cut_slow, new_connection, server_of
+from hseie.handshakes import Handshakes, SecureSite
 from hseie.ports import bind, bind_error
 from hseie.web import FAREWELL
 
@@ -25,19 +27,37 @@ class Server:
     """A running HTTP server. Made by `start_server`."""
 
     def __init__(
-        self, runner: web.AppRunner, sites: Sequence[web.BaseSite], connections_max: int, head_timeout_s: float
+        self,
+        runner: web.AppRunner,
+        sites: Sequence[web.BaseSite],
+        port: int,
+        connections_max: int,
+        head_timeout_s: float,
+        handshakes: Handshakes | None,
     ) -> None:
         self._runner = runner
         self._sites = sites
-        self.port: int = runner.addresses[0][1]  # the bound one, also where 0 was asked for
+        self._handshakes = handshakes
+        self.port = port  # the bound one, also where 0 was asked for
         self.connections_max = connections_max
         self._stopped = False
         self._sweeping = asyncio.create_task(cut_slow(server_of(runner), head_timeout_s))
 
     @property
     def connections(self) -> int:
-        """Open connections, idle ones too."""
-        return len(server_of(self._runner).connections)
+        """Open connections, idle ones too, and those that are not secured yet."""
+        return len(server_of(self._runner).connections) + (len(self._handshakes) if self._handshakes else 0)
+
+    def handshake_figures(self) -> dict[str, int]:
+        """Return what a heartbeat tells of the TLS handshakes; nothing where there are none."""
+        found = self._handshakes
+        if found is None:
+            return {}
+        return {
+            "handshakes": len(found),
+            "handshakes_failed": found.failed,
+            "handshakes_turned_away": found.turned_away,
+        }
 
     async def take_waiting(self, listening: socket.socket) -> None:
         """Serve the connections that wait in a listening socket of somebody who does not come to it."""
@@ -45,6 +65,9 @@ class Server:
         while not self._stopped:
             try:
                 connection, _ = listening.accept()
+                if self._handshakes is not None:
+                    self._handshakes.begin(connection)
+                    continue
                 connection.setblocking(False)
                 await loop.connect_accepted_socket(
                     accept_with(server_of(self._runner), self.connections_max), connection
@@ -76,6 +99,8 @@ class Server:
         inner = server_of(self._runner)
         self._sweeping.cancel()
         await self._close_sites()
+        if self._handshakes is not None:
+            self._handshakes.stop()
         await asyncio.sleep(0)  # requests already read get their turn, so that they count as running
         inner.pre_shutdown()
         await self._runner.shutdown()  # on_shutdown: streams without an end are ended by their owners here
@@ -99,8 +124,11 @@ async def start_server(
     connections_max: int = 0,
     sockets: Sequence[socket.socket] = (),
     backlog: int = 1024,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> Server:
     """Start serving `app` on the bound `sockets` or, without any, on a port of its own.
+
+    With `ssl_context` it serves HTTPS, but on Unix sockets, where nobody listens in.
 
     A head has `head_timeout_s`. Of more connections than `connections_max` (0: as many as the process may open) the
     newest are turned away.
@@ -121,14 +149,21 @@ async def start_server(
     _check_limits(runner, keepalive_s)
     limit = connections_limit(connections_max)
     bound = sockets or bind(host, port, share=reuse_port)
-    sites = [LimitedSite(runner, one, backlog=backlog, connections_max=limit) for one in bound]
+    bound_port: int = bound[0].getsockname()[1]
+    handshakes = Handshakes(server_of(runner), ssl_context, limit) if ssl_context is not None else None
+    sites: list[web.BaseSite] = [
+        SecureSite(runner, one, backlog=backlog, handshakes=handshakes)
+        if handshakes is not None and one.family != socket.AF_UNIX
+        else LimitedSite(runner, one, backlog=backlog, connections_max=limit)
+        for one in bound
+    ]
     try:
         for site in sites:
             await site.start()
     except OSError as error:
         await runner.cleanup()
         raise bind_error(error, host, port) from error
-    return Server(runner, sites, limit, head_timeout_s)
+    return Server(runner, sites, bound_port, limit, head_timeout_s, handshakes)
 
 
 def _check_limits(runner: web.AppRunner, keepalive_s: float) -> None:

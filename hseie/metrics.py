@@ -15,8 +15,8 @@ NODE = (
     states(
         "hseie_node_access_state",
         "access",
-        "1 for who may use the node: who has a key, programs on this machine, or everybody who reaches it.",
-        *("keys", "this_machine", "everybody"),
+        "1 for who may use the node: who has a key or a certificate, programs on this machine, or everybody.",
+        *("keys", "certificates", "this_machine", "everybody"),
     ),
     gauge("hseie_node_start_time_seconds", "started_at", "When the node was started, Unix time."),
     gauge("hseie_node_supervisor_up", "supervisor_up", "1 if the supervisor answers; at 0 nothing else is known."),

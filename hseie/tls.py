@@ -86,7 +86,9 @@ def _load_pair(context: ssl.SSLContext, tls: Tls) -> None:
         context.load_cert_chain(*_paths(tls.certificate, tls.key), password="")  # or it would ask on a terminal
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            text = f"the key in tls.key, {tls.key}, is not that of the certificate in tls.certificate, {tls.certificate}"
+            text = (
+                f"the key in tls.key, {tls.key}, is not that of the certificate in tls.certificate, {tls.certificate}"
+            )
         else:
             text = f"tls.certificate and tls.key, {tls.certificate} and {tls.key}, cannot be used: {_reason(error)}"
         raise CertificateError(text) from None

@@ -31,6 +31,7 @@ from hseie.errors import DatabaseUnavailableError, NotReachableError
 from hseie.http_server import Server, start_server
 from hseie.process import Child
 from hseie.readings import KINDS
+from hseie.tls import Certificates, open_certificates
 
 STOP_TIMEOUT_S = 5.0
 HAND_OVER_S = 2.0
@@ -61,6 +62,7 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
     doorman = open_door(config, child.run_dir)
+    certificates = open_certificates(config.tls)
     view = NodeView(child.node_status)
     app, fleet = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman))
     server = await start_server(
@@ -72,14 +74,18 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
         head_timeout_s=config.http.head_timeout_s,
         connections_max=config.http.connections_max,
         sockets=listening,
+        ssl_context=certificates.context if certificates is not None else None,
     )
     sampling = asyncio.create_task(fleet.sample_rate())
-    watching = asyncio.create_task(watch(doorman))
-    child.report = lambda: _report(server, reader, doorman)
+    watching = [asyncio.create_task(watch(doorman))]
+    if certificates is not None:
+        watching.append(asyncio.create_task(certificates.watch()))
+    child.report = lambda: _report(server, reader, doorman, certificates)
     child.ready()
     await child.stopping.wait()
     sampling.cancel()
-    watching.cancel()
+    for one in watching:
+        one.cancel()
     if child.relieved:
         await server.hand_over(HAND_OVER_S)
     await server.stop(STOP_TIMEOUT_S)
@@ -87,12 +93,16 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     await probe.close(1.0)
 
 
-def _report(server: Server, reader: Reader, doorman: Doorman | None) -> dict[str, Any]:
+def _report(
+    server: Server, reader: Reader, doorman: Doorman | None, certificates: Certificates | None
+) -> dict[str, Any]:
     """What a heartbeat tells of analytics."""
     return {
         "connections": server.connections,
         "refused": doorman.refused if doorman is not None else {},
         **key_figures(doorman),
+        **server.handshake_figures(),
+        **(certificates.figures() if certificates is not None else {}),
         "queries": reader.outcomes,
         "query_seconds": reader.seconds.report(),
         "queries_in_flight": reader.busy,
@@ -103,8 +113,9 @@ def _report(server: Server, reader: Reader, doorman: Doorman | None) -> dict[str
 def build(parts: Parts) -> tuple[web.Application, FleetRoute]:
     """Return the application with all routes, and the fleet's, whose sampling is the caller's to run."""
     app = http.new_app(BODY_BYTES_MAX)
-    if parts.doorman is not None:
-        app.middlewares.append(entrance(parts.doorman))
+    bound = parts.config.tls.binds_to_device
+    if parts.doorman is not None or bound:
+        app.middlewares.append(entrance(parts.doorman, bound_to_certificates=bound))
     app.middlewares.append(_not_now)
     fleet = FleetRoute(parts.reader, parts.config, parts.now)
     for path, route in routes(parts, fleet).items():

@@ -39,7 +39,7 @@ class Handshakes:
         return len(self._under_way)
 
     def begin(self, connection: socket.socket) -> None:
-        """Take over an accepted socket. One too many is closed without a word: to be told, it would have to be secured."""
+        """Take over an accepted socket. One too many is closed without a word: words would take a handshake."""
         if len(self._server._connections) + len(self._under_way) >= self._connections_max:
             self.turned_away += 1
             connection.close()

@@ -9,6 +9,34 @@ Names follow Prometheus' rules: base units, `_total` for what only grows. No lab
 from hseie.metric_types import MS, Metric, counter, gauge, histogram, states
 from hseie.metrics_writer import WRITER
 
+
+def _https(role: str) -> tuple[Metric, ...]:
+    """Return the metrics of a role's HTTPS; without `tls.certificate` there are none of them."""
+    return (
+        gauge(
+            f"hseie_{role}_certificate_expiry_time_seconds",
+            "certificate_expires_at",
+            "When the TLS certificate in use expires, Unix time.",
+        ),
+        gauge(
+            f"hseie_{role}_certificate_stale",
+            "certificate_stale",
+            "1 while a renewed certificate cannot be used; the former one is in use.",
+        ),
+        gauge(f"hseie_{role}_handshakes", "handshakes", "TLS handshakes under way; each has 10 s (`handshakes.py`)."),
+        counter(
+            f"hseie_{role}_handshakes_failed_total",
+            "handshakes_failed",
+            "Handshakes that failed: no TLS, too old, no good certificate of the client, gone, or too slow.",
+        ),
+        counter(
+            f"hseie_{role}_handshakes_turned_away_total",
+            "handshakes_turned_away",
+            "Connections closed before their handshake, because `http.connections_max` was reached.",
+        ),
+    )
+
+
 NODE = (
     Metric("info", "hseie_node_info", "", "Always 1: version, and whose PostgreSQL.", names=("version", "postgres")),
     states("hseie_node_state", "state", "1 for what the node is doing.", "starting", "ready", "draining"),
@@ -151,6 +179,7 @@ ACCEPTOR = (
         "limits.batch_readings",
         "Limit: `http.batch_readings_max`; above it 413, counted as `batch_too_large`.",
     ),
+    *_https("acceptor"),
 )
 
 ANALYTICS = (
@@ -173,6 +202,7 @@ ANALYTICS = (
         "limits.queries_in_flight",
         "Limit: 51 times `analytics.connections`; above it 503 `overloaded`.",
     ),
+    *_https("analytics"),
 )
 
 MAINTENANCE = (

@@ -60,7 +60,8 @@ def who_is_let_in(config: Config) -> Literal["keys", "certificates", "this_machi
     raise ConfigError(
         f"http.host is {config.http.host or 'empty'!r}, which a network reaches, and auth.mode is none: anybody there "
         'could send readings and read all of them. Either ask for keys (auth.mode = "keys", and make one with '
-        "`hseie keys create`) or for certificates (tls.client_ca), or, where something else guards the port, say so (auth.open_to_network = true)"
+        "`hseie keys create`) or for certificates (tls.client_ca), or, where something else guards the port, say so "
+        "(auth.open_to_network = true)"
     )
 
 

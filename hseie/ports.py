@@ -13,7 +13,6 @@ from typing import Any
 
 from hseie.errors import ConfigError, HseieError, PortTakenError
 
-
 # Where analytics answers the acceptors, and whoever else of this user asks, in plain HTTP: a socket in the run folder.
 _ANALYTICS_SOCKET = "analytics.sock"
 

@@ -45,8 +45,8 @@ def read(tls: Tls, now: float | None = None) -> Loaded:
         raise CertificateError(f"the certificate in tls.certificate, {tls.certificate}, has expired: {ends}; renew it")
     if now is not None and now < begins.timestamp():
         raise CertificateError(
-            f"the certificate in tls.certificate, {tls.certificate}, is not good before {begins}; see whether the clock "
-            "of this machine is right"
+            f"the certificate in tls.certificate, {tls.certificate}, is not good before {begins}; see whether "
+            "the clock of this machine is right"
         )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -60,7 +60,7 @@ def read(tls: Tls, now: float | None = None) -> Loaded:
 
 def _contents(key: str, path: str) -> bytes:
     try:
-        return Path(path).expanduser().read_bytes()
+        return _path(path).read_bytes()
     except OSError as error:
         raise CertificateError(f"the file in {key}, {path}, cannot be read: {error.strerror}") from None
 
@@ -83,7 +83,7 @@ def _load_pair(context: ssl.SSLContext, tls: Tls) -> None:
             "(`openssl pkey`), readable by this user only"
         )
     try:
-        context.load_cert_chain(*_paths(tls.certificate, tls.key), password="")  # or it would ask on a terminal
+        context.load_cert_chain(_path(tls.certificate), _path(tls.key), password="")  # or it would ask on a terminal
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             text = (
@@ -99,7 +99,7 @@ def _load_pair(context: ssl.SSLContext, tls: Tls) -> None:
 def _load_authorities(context: ssl.SSLContext, tls: Tls) -> None:
     _contents("tls.client_ca", tls.client_ca)
     try:
-        context.load_verify_locations(*_paths(tls.client_ca))
+        context.load_verify_locations(_path(tls.client_ca))
     except OSError as error:  # SSLError is one
         text = f"the file in tls.client_ca, {tls.client_ca}, holds no certificates in PEM form: {_reason(error)}"
         raise CertificateError(text) from None
@@ -110,8 +110,8 @@ def _load_authorities(context: ssl.SSLContext, tls: Tls) -> None:
     context.num_tickets = 0
 
 
-def _paths(*paths: str) -> list[Path]:
-    return [Path(path).expanduser() for path in paths]
+def _path(path: str) -> Path:
+    return Path(path).expanduser()
 
 
 def _reason(error: OSError) -> str:
@@ -181,7 +181,7 @@ def _signature(tls: Tls) -> _Signature:
 
 def _of_file(path: str) -> tuple[int, int, int]:
     try:
-        found = Path(path).expanduser().stat()
+        found = _path(path).stat()
     except OSError:
         return (0, 0, 0)
     return (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -195,7 +195,7 @@ async def test_other_requests_are_passed_on(door: Door) -> None:
 
 
 async def test_without_analytics_questions_are_503_and_readings_are_taken(door: Door) -> None:
-    await door.analytics.close()
+    await door.analytics.cleanup()
     async with door.client.get("/v1/analytics/stats") as answer:
         assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "analytics_unavailable")
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
@@ -204,7 +204,7 @@ async def test_without_analytics_questions_are_503_and_readings_are_taken(door: 
 
 
 async def test_liveness_needs_nobody_else(door: Door) -> None:
-    await door.analytics.close()
+    await door.analytics.cleanup()
     async with door.client.get("/livez") as answer:
         assert answer.status == 200
 

@@ -1,6 +1,6 @@
 """The edge of HTTP on a running node, in bytes: what is no request, what comes too slowly, what does not end.
 
-Every answer is a problem in HSEIE's form, nothing of what is smuggled gets in, and the node has no line of error to show.
+Every answer is a problem in HSEIE's form, nothing of what is smuggled gets in, and the node logs no error.
 """
 
 import json

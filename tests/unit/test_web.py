@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import orjson
@@ -198,18 +199,18 @@ async def test_what_waits_in_the_socket_of_somebody_else_is_served(server: Serve
     orphaned.close()
 
 
-async def test_listeners_of_acceptors_that_go_are_served_by_the_others() -> None:
+async def test_listeners_of_acceptors_that_go_are_served_by_the_others(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    listeners = Listeners(HOST, port, 0)
+    listeners = Listeners(HOST, port, 0, tmp_path)
     first, second, third = (sockets[0] for sockets in listeners.of_acceptors(3))
     assert listeners.of_acceptors(1) == [[first, second, third]]
     assert listeners.of_acceptors(2) == [[first, third], [second]]
     assert [len(sockets) for sockets in listeners.of_acceptors(4)] == [1, 1, 1, 1]
     first.listen()
     with pytest.raises(PortTakenError):
-        Listeners(HOST, port, 0)
+        Listeners(HOST, port, 0, tmp_path)
     listeners.close()
     ensure_port_free(HOST, port)
 

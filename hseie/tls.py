@@ -128,6 +128,7 @@ class Certificates:
         self._tls = tls
         self._unix_s = unix_s
         self._signature = _signature(tls)
+        self._doubtful: _Signature = ()
         self._newest = read(tls)
         self.trouble = ""
         self.context = self._newest.context
@@ -139,16 +140,21 @@ class Certificates:
         return self._newest.expires_at
 
     def look(self) -> None:
-        """Take what is new in the files, if it is good; else keep what there is, and try again at the next look."""
+        """Take what is new in the files, if it is good; else keep what there is, and try again at the next look.
+
+        What is wrong is told when it is so at a second look too: whoever renews writes one file after the other.
+        """
         signature = _signature(self._tls)
-        if signature == self._signature and not self.trouble:
+        if signature == self._signature:
+            self.trouble = ""
             return
         try:
             newest = read(self._tls, self._unix_s())
         except CertificateError as error:
-            if str(error) != self.trouble:
-                _log.error("certificate_not_renewed", reason=str(error))
-            self.trouble = str(error)
+            if signature == self._doubtful and str(error) != self.trouble:
+                self.trouble = str(error)
+                _log.error("certificate_not_renewed", reason=self.trouble)
+            self._doubtful = signature
             return
         self._signature = signature
         self._newest = newest

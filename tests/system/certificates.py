@@ -29,9 +29,8 @@ class Authority:
     def client(self, name: str) -> Path:
         """The file of a client: certificate and key."""
         file = self._folder / f"{name}.pem"
-        self._ca.issue_cert(
-            f"{name.lower()}.example.org", common_name=name
-        ).private_key_and_cert_chain_pem.write_to_path(str(file))
+        made = self._ca.issue_cert("client.example.org", common_name=name)
+        made.private_key_and_cert_chain_pem.write_to_path(str(file))
         return file
 
 

@@ -28,7 +28,7 @@ class Authority:
 
     def client(self, name: str) -> Path:
         """The file of a client: certificate and key."""
-        file = self._folder / f"{name}.pem"
+        file = self._folder / f"{name.replace(':', '-')}.pem"
         made = self._ca.issue_cert("client.example.org", common_name=name)
         made.private_key_and_cert_chain_pem.write_to_path(str(file))
         return file

@@ -55,6 +55,13 @@ def read_answer(count: int, status: int, body: bytes) -> Verdict:
     )
 
 
+def what_it_says(body: bytes) -> str:
+    """The words of an answer that is a problem (RFC 9457), as one sentence; none where it is something else."""
+    answer = _object(body)
+    told = [str(answer[name]).strip().rstrip(".") for name in ("title", "detail") if answer.get(name)]
+    return f"{': '.join(told)}." if told else ""
+
+
 def _object(body: bytes) -> dict[str, Any]:
     try:
         answer = orjson.loads(body)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from random import Random
 from time import monotonic, time
 
-from simulator.answers import Verdict, read_answer
+from simulator.answers import Verdict, read_answer, what_it_says
 from simulator.fleet import rfc3339
 from simulator.http1 import Answer, Connection, NotSentError, Target, UnansweredError, request_head
 from simulator.ledger import Ledger, line
@@ -20,6 +21,9 @@ OVERDUE_S = 0.01
 
 LAST_ANSWERS_S = 10.0
 """How long a stopped run waits for the answers to what it has sent."""
+
+TURNED_AWAY = (401, 403)
+"""Not the reading is wrong, but who sends it: nothing that is sent again will do better."""
 
 CONNECT_WITHIN_S = 5.0
 TIMEOUT_CHECK_S = 0.25
@@ -70,6 +74,7 @@ class Driver:
         self.heads = {kind: request_head(target, route, headers) for kind, route in ROUTES.items()}
         self.connections: list[Connection | None] = [None] * concurrency
         self.stopping = False
+        self._complained: set[int] = set()
         self._pauses: set[asyncio.Future[None]] = set()
 
     def stop(self) -> None:
@@ -147,6 +152,8 @@ class Driver:
             else:
                 status = answer.status
                 self.tally.answered(status, monotonic() - began)
+                if status in TURNED_AWAY:
+                    self._complain(status, answer.body)
                 if status not in RETRYABLE and status < 500:
                     self._book(post, status, read_answer(len(post.readings), status, answer.body), attempt)
                     return
@@ -167,6 +174,12 @@ class Driver:
                 self.target, min(CONNECT_WITHIN_S, self.timeout_s)
             )
         return await connection.exchange(request)
+
+    def _complain(self, status: int, body: bytes) -> None:
+        """Tell, once a status, that the server turns us away."""
+        if status not in self._complained:
+            self._complained.add(status)
+            print(f"simulator: {status} {what_it_says(body)} Look at --key.", file=sys.stderr, flush=True)
 
     def _book(self, post: Post, status: int | None, verdict: Verdict, attempts: int) -> None:
         self.tally.finished(post, verdict)

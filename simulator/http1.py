@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client: one request at a time on a kept-alive connection, plain http only.
+"""A lean HTTP/1.1 client: one request at a time on a kept-alive connection, http or https.
 
 A load generator must cost less than what it loads. This one does what an ingest client needs and no more:
 no pipelining, no redirects, no compression, no chunked answers.
@@ -7,6 +7,7 @@ no pipelining, no redirects, no compression, no chunked answers.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from functools import lru_cache
 from time import monotonic
 from typing import NamedTuple, cast
@@ -29,21 +30,39 @@ class GarbledError(UnansweredError):
 
 
 class Target(NamedTuple):
-    """Where the server is."""
+    """Where the server is, and with which rules it has to prove who it is; None: plain http."""
 
     host: str
     port: int
     prefix: str
+    tls: ssl.SSLContext | None = None
 
     @classmethod
-    def of(cls, url: str) -> Target:
-        """Parse an address like http://127.0.0.1:3000; ValueError says what is wrong with it."""
+    def of(cls, url: str, ca: str | None = None) -> Target:
+        """Parse an address like https://127.0.0.1:3000; ValueError says what is wrong with it, or with `ca`.
+
+        `ca` is a PEM file with the authorities that are trusted; None: those of the system.
+        """
         parts = urlsplit(url)
-        if parts.scheme != "http":
-            raise ValueError(f"only http:// addresses are supported, not {url!r}")
+        if parts.scheme not in ("http", "https"):
+            raise ValueError(f"only http:// and https:// addresses are supported, not {url!r}")
+        if ca is not None and parts.scheme != "https":
+            raise ValueError(f"--ca is for https:// addresses, not {url!r}")
         if not parts.hostname or parts.username or parts.query or parts.fragment:
             raise ValueError(f"not the address of a server: {url!r}")
-        return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/"))
+        default, tls = (443, _trust(ca)) if parts.scheme == "https" else (80, None)
+        return cls(parts.hostname, parts.port or default, parts.path.rstrip("/"), tls)
+
+
+def _trust(ca: str | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:  # SSLError is one
+        raise ValueError(f"the authorities in {ca!r} cannot be read: {error.strerror or error}") from None
+    # A certificate that nobody else has signed may stand in the file itself.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def request_head(target: Target, route: str, headers: dict[str, str]) -> bytes:
@@ -159,7 +178,7 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                _, connection = await loop.create_connection(cls, target.host, target.port)
+                _, connection = await loop.create_connection(cls, target.host, target.port, ssl=target.tls)
         except (OSError, TimeoutError) as error:
             raise NotSentError(str(error) or "timed out") from error
         return connection

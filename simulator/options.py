@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 
 def _option(default: T, text: str, **declared: Any) -> T:
-    """A field with what the command line needs: ``env``, ``low``, ``high``, ``choices``, ``metavar``."""
-    value: T = field(default=default, metadata={"help": text, **declared})
+    """A field with what the command line needs: ``env``, ``low``, ``high``, ``choices``, ``metavar``; ``secret``."""
+    value: T = field(default=default, repr="secret" not in declared, metadata={"help": text, **declared})
     return value
 
 
@@ -23,6 +23,8 @@ class Options:
     """How the fleet behaves and how it sends. Raises ValueError when the options contradict each other."""
 
     url: str = _option("http://127.0.0.1:3000", "Address of the server.", env="API_URL", metavar="URL")
+    ca: str | None = _option(None, "Authorities to trust for https, as PEM.", env="API_CA", metavar="FILE")
+    key: str | None = _option(None, "API key; better in the variable.", env="API_KEY", metavar="KEY", secret=True)
     devices: int = _option(100, "Number of meters, and of vehicles.", env="NUM_DEVICES", low=1, high=1_000_000)
     interval_ms: int = _option(
         60_000, "Cadence: ms between two readings of a device.", env="INTERVAL_MS", low=1, high=86_400_000
@@ -50,7 +52,11 @@ class Options:
     quiet: bool = _option(False, "No progress.")
 
     def __post_init__(self) -> None:
-        Target.of(self.url)
+        Target.of(self.url, self.ca)
+        if self.key is not None and not (
+            self.key.isascii() and self.key.isprintable() and self.key.strip() == self.key
+        ):
+            raise ValueError("--key has characters that no API key has")
         if self.late_share + self.malformed_share > 1:
             raise ValueError("the shares of late and of malformed readings exceed 1 together")
         if self.fast and self.backfill_hours:
@@ -63,6 +69,10 @@ class Options:
     def start_ms(self, now_ms: int) -> int:
         """What the fleet takes for now, in Unix ms."""
         return now_ms if self.start is None else int(datetime.fromisoformat(self.start).timestamp() * 1000)
+
+    def shown(self) -> dict[str, Any]:
+        """All of them by name, for a summary; without what is secret."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
 
     @property
     def history_ms(self) -> int:

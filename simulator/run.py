@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 from random import Random
@@ -19,7 +18,7 @@ import orjson
 from rich.console import Console
 
 from simulator.disturbance import disturbed
-from simulator.driver import Driver, Pace
+from simulator.driver import TURNED_AWAY, Driver, Pace
 from simulator.fleet import Due, Fleet, rfc3339
 from simulator.http1 import Connection, NotSentError, Target
 from simulator.ledger import Ledger
@@ -31,6 +30,9 @@ from simulator.tally import Tally
 from simulator.terminal import print_summary, show_progress
 
 EXIT_UNREACHABLE = 2
+EXIT_TURNED_AWAY = 3
+"""The server knows us not, or permits nothing."""
+
 BACKFILL_BATCH = 500
 LEAD_S = 0.1
 """The first reading is due this long after the start, so that it is not overdue before it is made."""
@@ -63,12 +65,14 @@ async def simulate(options: Options, console: Console, on_start: Callable[[Drive
     fleet = Fleet(options.first_device, options.devices, options.seed, options.faulty_share, cadence)
     tally = Tally()
     headers = {"Content-Type": "application/json", "User-Agent": "hseie-simulator"}
+    if options.key:
+        headers["Authorization"] = f"Bearer {options.key}"
     if options.prefer:
         headers["Prefer"] = options.prefer
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(Path(options.ledger))) if options.ledger else None
         driver = Driver(
-            Target.of(options.url),
+            Target.of(options.url, options.ca),
             options.concurrency,
             options.timeout,
             RetryPolicy(attempts=options.attempts),
@@ -96,7 +100,7 @@ async def simulate(options: Options, console: Console, on_start: Callable[[Drive
         "cadence_ms": cadence,
         "faulty_chargers": len(faulty),
         "faulty_vehicle_ids": faulty[:FAULTY_NAMED],
-        "options": asdict(options),
+        "options": options.shown(),
     }
 
 
@@ -156,7 +160,7 @@ def _write_summary(summary: dict[str, Any], destination: str | None, console: Co
 async def main(options: Options) -> int:
     """Run as a program: progress and summary on the terminal, SIGINT and SIGTERM end it cleanly; the exit code."""
     console = Console(stderr=options.json == "-")
-    reason = await await_server(Target.of(options.url), options.wait)
+    reason = await await_server(Target.of(options.url, options.ca), options.wait)
     if reason is not None:
         print(f"simulator: no server at {options.url} within {options.wait:g} s: {reason}", file=sys.stderr)
         return EXIT_UNREACHABLE
@@ -170,4 +174,5 @@ async def main(options: Options) -> int:
 
     summary = await simulate(options, console, started)
     _write_summary(summary, options.json, console)
-    return 0
+    turned_away = any(str(status) in summary["statuses"] for status in TURNED_AWAY)
+    return EXIT_TURNED_AWAY if turned_away and not summary["accepted"] + summary["duplicates"] else 0

@@ -155,6 +155,14 @@ def test_handshakes_that_stall_cost_others_nothing(node: SecureNode) -> None:
             one.close()
 
 
+def test_a_fleet_sends_over_https(node: SecureNode, module_stage: Stage) -> None:
+    load = module_stage.load(node, "fleet", ca=str(node.authority.file), devices=20, ticks=10, malformed_share=0.0)
+    assert load.process.wait(120) == 0
+    summary = load.summary()
+    assert (summary["failed"], summary["unknown"], summary["rejected"]) == (0, 0, 0)
+    assert summary["accepted"] + summary["duplicates"] == summary["readings"]
+
+
 def test_an_acceptor_comes_back_with_its_certificate(node: SecureNode) -> None:
     former = node.kill("acceptor-0")
     for number in range(20):

@@ -46,17 +46,15 @@ class Server:
     @property
     def connections(self) -> int:
         """Open connections, idle ones too, and those that are not secured yet."""
-        return len(server_of(self._runner).connections) + (len(self._handshakes) if self._handshakes else 0)
+        return len(server_of(self._runner).connections) + (len(self._handshakes) if self._handshakes is not None else 0)
 
     def handshake_figures(self) -> dict[str, int]:
-        """Return what a heartbeat tells of the TLS handshakes; nothing where there are none."""
+        """Return what a heartbeat tells of the TLS handshakes; zeros for plain HTTP."""
         found = self._handshakes
-        if found is None:
-            return {}
         return {
-            "handshakes": len(found),
-            "handshakes_failed": found.failed,
-            "handshakes_turned_away": found.turned_away,
+            "handshakes": len(found) if found is not None else 0,
+            "handshakes_failed": found.failed if found is not None else 0,
+            "handshakes_turned_away": found.turned_away if found is not None else 0,
         }
 
     async def take_waiting(self, listening: socket.socket) -> None:

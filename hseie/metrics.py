@@ -11,12 +11,12 @@ from hseie.metrics_writer import WRITER
 
 
 def _https(role: str) -> tuple[Metric, ...]:
-    """Return the metrics of a role's HTTPS; without `tls.certificate` there are none of them."""
+    """Return the metrics of a role's HTTPS."""
     return (
         gauge(
             f"hseie_{role}_certificate_expiry_time_seconds",
             "certificate_expires_at",
-            "When the TLS certificate in use expires, Unix time.",
+            "When the TLS certificate in use expires, Unix time; 0 for plain HTTP.",
         ),
         gauge(
             f"hseie_{role}_certificate_stale",

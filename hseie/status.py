@@ -107,7 +107,7 @@ def find_warnings(snapshot: Snapshot) -> list[Problem]:
 
 def _of_certificates(snapshot: Snapshot, now: float) -> list[Problem]:
     """Return what is wrong with the TLS certificate, once and not of each process. `now` is Unix seconds."""
-    bearers = [row["stats"] for row in snapshot["processes"] if "certificate_expires_at" in row["stats"]]
+    bearers = [row["stats"] for row in snapshot["processes"] if row["stats"].get("certificate_expires_at")]
     found = [
         f"the certificate was not renewed, the former one is in use: {trouble}"
         for trouble in dict.fromkeys(stats["certificate_trouble"] for stats in bearers)

@@ -167,14 +167,6 @@ class Certificates:
             await asyncio.sleep(_LOOK_S)
             self.look()
 
-    def figures(self) -> dict[str, Any]:
-        """Return what a heartbeat tells of it."""
-        return {
-            "certificate_expires_at": self.expires_at,
-            "certificate_stale": int(bool(self.trouble)),
-            "certificate_trouble": self.trouble,
-        }
-
     def _use_newest(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
         # Asked in every handshake, whether it names a server or not. To load new files into the live context instead
         # would leave it without a key where they change meanwhile, and would never forget an authority.
@@ -196,6 +188,15 @@ def _of_file(path: str) -> tuple[int, int, int]:
 def open_certificates(tls: Tls) -> Certificates | None:
     """Return what a process serves HTTPS with; None where it is to serve plain HTTP. Raises CertificateError."""
     return Certificates(tls) if tls.on else None
+
+
+def certificate_figures(certificates: Certificates | None) -> dict[str, Any]:
+    """Return what a heartbeat tells of the certificate; zeros for plain HTTP."""
+    return {
+        "certificate_expires_at": certificates.expires_at if certificates is not None else 0,
+        "certificate_stale": int(certificates is not None and bool(certificates.trouble)),
+        "certificate_trouble": certificates.trouble if certificates is not None else "",
+    }
 
 
 def common_name(certificate: dict[str, Any] | None) -> str | None:

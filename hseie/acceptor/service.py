@@ -15,7 +15,7 @@ from hseie.config import Config
 from hseie.http_server import Server, start_server
 from hseie.ports import analytics_path
 from hseie.process import Child
-from hseie.tls import Certificates, open_certificates
+from hseie.tls import Certificates, certificate_figures, open_certificates
 
 _SWEEP_S = 0.2
 _SILENCE_MAX_S = 3.0  # without a sign of life a writer counts as away
@@ -172,6 +172,6 @@ def _report(
         "messages_unsent": sum(dealer.unsent for dealer in dealers),
         **key_figures(doorman),
         **server.handshake_figures(),
-        **(certificates.figures() if certificates is not None else {}),
+        **certificate_figures(certificates),
         "limits": {**routes.limits, "connections": server.connections_max},
     }

@@ -31,7 +31,7 @@ from hseie.errors import DatabaseUnavailableError, NotReachableError
 from hseie.http_server import Server, start_server
 from hseie.process import Child
 from hseie.readings import KINDS
-from hseie.tls import Certificates, open_certificates
+from hseie.tls import Certificates, certificate_figures, open_certificates
 
 STOP_TIMEOUT_S = 5.0
 HAND_OVER_S = 2.0
@@ -102,7 +102,7 @@ def _report(
         "refused": doorman.refused if doorman is not None else {},
         **key_figures(doorman),
         **server.handshake_figures(),
-        **(certificates.figures() if certificates is not None else {}),
+        **certificate_figures(certificates),
         "queries": reader.outcomes,
         "query_seconds": reader.seconds.report(),
         "queries_in_flight": reader.busy,

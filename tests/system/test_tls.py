@@ -2,8 +2,11 @@
 
 import contextlib
 import http.client
+import json
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,6 +131,15 @@ def test_analytics_answers_in_plain_on_a_socket_of_this_user_only(node: SecureNo
     path = node.data / "run" / "analytics.sock"
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     assert curl("http://node/readyz", "--unix-socket", str(path)).status == 200
+
+
+def test_the_images_health_check_needs_no_certificate(closed: SecureNode) -> None:
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text(encoding="utf-8")
+    check = dockerfile.partition("HEALTHCHECK ")[2].partition("CMD ")[2].partition("\n")[0]
+    _, option, program = json.loads(check)
+    here = program.replace("/data/run", str(closed.data / "run"))
+    assert here != program
+    assert subprocess.run([sys.executable, option, here], check=False, timeout=60).returncode == 0
 
 
 def test_handshakes_that_stall_cost_others_nothing(node: SecureNode) -> None:

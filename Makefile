@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test faults mutants lint bench docs clean lock
+.PHONY: setup demo test faults fuzz mutants lint bench docs clean lock
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,12 @@ test: setup
 faults: setup
 	HSEIE_FAULT_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults $(ARGS)
 
+# What hypothesis makes up for the wire (tests/wire), which `make test` does for seconds, for so many inputs in all;
+# HSEIE_TEST_SEED repeats a run.
+INPUTS ?= 100000
+fuzz: setup
+	HSEIE_FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest tests/wire -k fuzz -rP $(ARGS)
+
 # Takes the safety lines out, one at a time, and looks whether a test fails (tests/mutants).
 mutants: setup
 	$(BIN)/python -m tests.mutants.run $(ARGS)
@@ -48,6 +54,7 @@ bench: setup
 # What is made from declarations and kept beside them; a test compares.
 docs: setup
 	$(BIN)/python -m hseie.metrics_document > docs/METRICS.md
+	$(BIN)/python -m hseie.openapi > docs/openapi.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist

@@ -8,6 +8,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+# "<shard>-<sequence>", written in one way only. 18 digits stay inside a bigint.
+JOB_ID_PATTERN = "(0|[1-9][0-9]{0,3})-([1-9][0-9]{0,17})"
+
 Time = Annotated[str, msgspec.Meta(description="RFC 3339, UTC", extra_json_schema={"format": "date-time"})]
 Kwh = Annotated[float, msgspec.Meta(description="energy in kWh")]
 Percent = Annotated[float, msgspec.Meta(description="percent")]
@@ -36,7 +39,7 @@ class QueueCounts(_Answer):
 class Job(_Answer):
     """What became of an acknowledged request's readings."""
 
-    job_id: str
+    job_id: Annotated[str, msgspec.Meta(pattern=f"^{JOB_ID_PATTERN}$")]
     state: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["queued", "stored"]})]
 
 

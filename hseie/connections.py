@@ -6,7 +6,7 @@ aiohttp has neither limit.
 import asyncio
 import resource
 import socket
-from collections.abc import Callable
+from collections import Counter
 from typing import Any
 
 from aiohttp import web
@@ -33,40 +33,47 @@ class _Refusal(asyncio.Protocol):
         transport.close()
 
 
-class LimitedSite(web.SockSite):
-    """Serves a bound socket, TCP or Unix, and turns away connections above a limit."""
+class Entrance:
+    """Makes the protocols of new connections of a server, `connections_max` at the most; the others are turned away.
 
-    def __init__(self, runner: web.BaseRunner, bound: socket.socket, *, backlog: int, connections_max: int) -> None:
+    `ended` counts the connections that were ended from here, by why.
+    """
+
+    def __init__(self, server: web.Server, connections_max: int) -> None:
+        self.connections_max = connections_max
+        self.ended: Counter[str] = Counter()
+        self._server = server
+
+    def accept(self) -> asyncio.Protocol:
+        """Return what serves a connection, or turns it away."""
+        # Not `server.connections`, which copies them all into a list.
+        if len(self._server._connections) < self.connections_max:
+            return self.new_connection()
+        self.ended["turned_away"] += 1
+        return _Refusal()
+
+    def new_connection(self) -> Connection:
+        """Return the protocol of a connection to be. Raises TypeError for an option that aiohttp does not know.
+
+        aiohttp's own way answers one that it does not know by dropping all of them, limits too.
+        """
+        return Connection(self._server, self.ended, loop=self._server._loop, **self._server._kwargs)
+
+
+class LimitedSite(web.SockSite):
+    """Serves a bound socket with what its entrance makes."""
+
+    def __init__(self, runner: web.BaseRunner, bound: socket.socket, entrance: Entrance, *, backlog: int) -> None:
         super().__init__(runner, bound, backlog=backlog)
         self._bound = bound
-        self._connections_max = connections_max
+        self._entrance = entrance
 
     async def start(self) -> None:
         """Listen. Raises OSError."""
         await web.BaseSite.start(self)
         loop = asyncio.get_running_loop()
         listen: Any = loop.create_unix_server if self._bound.family == socket.AF_UNIX else loop.create_server
-        self._server = await listen(
-            accept_with(server_of(self._runner), self._connections_max), sock=self._bound, backlog=self._backlog
-        )
-
-
-def accept_with(server: web.Server, limit: int) -> Callable[[], asyncio.Protocol]:
-    """Return what makes the protocol of a new connection: ours, or a refusal when there are `limit` already."""
-
-    def accept() -> asyncio.Protocol:
-        # Not `server.connections`, which copies them all into a list.
-        return new_connection(server) if len(server._connections) < limit else _Refusal()
-
-    return accept
-
-
-def new_connection(server: web.Server) -> Connection:
-    """Return the protocol of a connection to be. Raises TypeError for an option that aiohttp does not know.
-
-    aiohttp's own way answers one that it does not know by dropping all of them, limits too.
-    """
-    return Connection(server, loop=server._loop, **server._kwargs)
+        self._server = await listen(self._entrance.accept, sock=self._bound, backlog=self._backlog)
 
 
 def connections_limit(wanted: int) -> int:

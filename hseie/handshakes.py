@@ -11,7 +11,7 @@ import ssl
 
 from aiohttp import web
 
-from hseie.connections import new_connection
+from hseie.connections import Entrance
 
 # The most that an honest handshake may take, over a bad radio link too.
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -24,15 +24,14 @@ _NOTHING_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Handshakes:
-    """Secures accepted sockets and gives them to a server. Counts those that failed or came at the limit."""
+    """Secures accepted sockets and gives them to a server, through its entrance, whose limit holds for them too."""
 
-    def __init__(self, server: web.Server, context: ssl.SSLContext, connections_max: int) -> None:
+    def __init__(self, server: web.Server, entrance: Entrance, context: ssl.SSLContext) -> None:
         self._server = server
+        self._entrance = entrance
         self._context = context
-        self._connections_max = connections_max
         self._under_way: set[asyncio.Task[None]] = set()
         self.failed = 0
-        self.turned_away = 0
 
     def __len__(self) -> int:
         """How many are under way."""
@@ -40,8 +39,8 @@ class Handshakes:
 
     def begin(self, connection: socket.socket) -> None:
         """Take over an accepted socket. One too many is closed without a word: words would take a handshake."""
-        if len(self._server._connections) + len(self._under_way) >= self._connections_max:
-            self.turned_away += 1
+        if len(self._server._connections) + len(self._under_way) >= self._entrance.connections_max:
+            self._entrance.ended["turned_away"] += 1
             connection.close()
             return
         connection.setblocking(False)
@@ -52,7 +51,7 @@ class Handshakes:
     async def _secure(self, connection: socket.socket) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: new_connection(self._server),
+                self._entrance.new_connection,
                 connection,
                 ssl=self._context,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,

@@ -6,12 +6,13 @@ after the last request still gets his answers.
 
 import asyncio
 import socket
+from collections import Counter
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote
 
 import structlog
-from aiohttp import http_exceptions, web
+from aiohttp import http_exceptions, web, web_response
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
@@ -24,6 +25,9 @@ CLIENT_NAME = "X-HSEIE-Client-Name"
 
 _LOOK_AGAIN_S = 0.05
 
+# Versions of libraries are nobody's business. A header of our own on each answer would cost each answer.
+web_response.SERVER_SOFTWARE = "hseie"  # type: ignore[attr-defined]
+
 _log = structlog.get_logger("hseie.web")
 
 
@@ -34,15 +38,20 @@ class Connection(web.RequestHandler):
     that of the client's certificate; None: it has shown none. `is_inside`: the client is another process of the node.
     """
 
-    __slots__ = ("_body", "_stuck_since", "common_name", "head_since", "is_inside", "made_at")
+    __slots__ = ("_body", "_ended", "_stuck_since", "_unread", "common_name", "head_since", "is_inside", "made_at")
 
-    def __init__(self, server: web.Server, **options: Any) -> None:
-        """`options` are those of aiohttp. Raises TypeError for one that it does not know."""
+    def __init__(self, server: web.Server, ended: Counter[str], **options: Any) -> None:
+        """`ended` counts connections that are ended from here, by why; `options` are those of aiohttp.
+
+        Raises TypeError for one that it does not know.
+        """
         super().__init__(server, **options)
+        self._ended = ended
         self.made_at = self._loop.time()
         self.head_since = 0.0
         self.common_name: str | None = None
         self.is_inside = False
+        self._unread = 0  # bytes of answers, when that was last looked at and had changed, and when that was
         self._stuck_since = 0.0
         self._body: StreamReader = EMPTY_PAYLOAD  # of the request that was read last
 
@@ -90,25 +99,29 @@ class Connection(web.RequestHandler):
             self._loop.call_later(_LOOK_AGAIN_S, self._close_when_idle)
 
     def cut(self, now: float, head_timeout_s: float, answer_timeout_s: float) -> None:
-        """Close it if its client takes too long: over its first byte, over a head, or over reading an answer.
+        """Close it if its client takes too long: over its first byte, over a head, or over reading more of an answer.
 
         To be called now and then; `now` is on the loop's clock.
         """
         if self.transport is None:
             return
         if self.writing_paused:
-            self._stuck_since = self._stuck_since or now
-            if now - self._stuck_since > answer_timeout_s:
+            unread = self.transport.get_write_buffer_size()
+            if unread != self._unread:  # some of it was read
+                self._unread, self._stuck_since = unread, now
+            elif now - self._stuck_since > answer_timeout_s:
+                self._ended["slow_reader"] += 1
                 self.transport.abort()
             return
-        self._stuck_since = 0.0
         if not self.is_idle:
             return
         if self.head_since:
             if now - self.head_since > head_timeout_s:
+                self._ended["slow_head"] += 1
                 self.transport.write(plain_answer(problem_answer("request_timeout")))
                 self.force_close()
         elif self._request_count == 0 and now - self.made_at > head_timeout_s:
+            self._ended["silent"] += 1
             self.force_close()
 
     def handle_error(
@@ -128,7 +141,9 @@ class Connection(web.RequestHandler):
             _log.error("request_failed", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has been begun")
-        response = problem(_problem_of(status, exc))
+        code = _problem_of(exc)
+        self._ended[code] += 1
+        response = problem(code)
         response.force_close()
         return response
 
@@ -150,7 +165,7 @@ def client_name_header(request: web.BaseRequest) -> dict[str, str]:
     return {CLIENT_NAME: quote(name)} if name is not None else {}
 
 
-def _problem_of(status: int, exc: BaseException | None) -> str:
+def _problem_of(exc: BaseException | None) -> str:
     if not isinstance(exc, http_exceptions.HttpProcessingError):
         return "internal"
     too_large = isinstance(exc, http_exceptions.LineTooLong) or "Too many headers" in str(exc)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from aiohttp import http_exceptions, web
 
-from hseie.connections import LimitedSite, accept_with, connections_limit, cut_slow, new_connection, server_of
+from hseie.connections import Entrance, LimitedSite, connections_limit, cut_slow, server_of
 from hseie.handshakes import Handshakes, SecureSite
+from hseie.http_connection import Connection
 from hseie.ports import bind, bind_error
 from hseie.web import FAREWELL
 
@@ -31,15 +32,15 @@ class Server:
         runner: web.AppRunner,
         sites: Sequence[web.BaseSite],
         port: int,
-        connections_max: int,
+        entrance: Entrance,
         head_timeout_s: float,
         handshakes: Handshakes | None,
     ) -> None:
         self._runner = runner
         self._sites = sites
         self._handshakes = handshakes
+        self.entrance = entrance
         self.port = port  # the bound one, also where 0 was asked for
-        self.connections_max = connections_max
         self._stopped = False
         self._sweeping = asyncio.create_task(cut_slow(server_of(runner), head_timeout_s))
 
@@ -54,7 +55,6 @@ class Server:
         return {
             "handshakes": len(found) if found is not None else 0,
             "handshakes_failed": found.failed if found is not None else 0,
-            "handshakes_turned_away": found.turned_away if found is not None else 0,
         }
 
     async def take_waiting(self, listening: socket.socket) -> None:
@@ -67,9 +67,7 @@ class Server:
                     self._handshakes.begin(connection)
                     continue
                 connection.setblocking(False)
-                await loop.connect_accepted_socket(
-                    accept_with(server_of(self._runner), self.connections_max), connection
-                )
+                await loop.connect_accepted_socket(self.entrance.accept, connection)
             except OSError:  # nobody waits, nobody has listened on it yet, or who waited has gone
                 return
 
@@ -144,15 +142,15 @@ async def start_server(
         auto_decompress=False,  # acceptor/inflate.py does it; without, a body without its end would be taken
     )
     await runner.setup()
-    _check_limits(runner, keepalive_s)
-    limit = connections_limit(connections_max)
+    entrance = Entrance(server_of(runner), connections_limit(connections_max))
+    _check_limits(entrance.new_connection(), keepalive_s)
     bound = sockets or bind(host, port, share=reuse_port)
     bound_port: int = bound[0].getsockname()[1]
-    handshakes = Handshakes(server_of(runner), ssl_context, limit) if ssl_context is not None else None
+    handshakes = Handshakes(server_of(runner), entrance, ssl_context) if ssl_context is not None else None
     sites: list[web.BaseSite] = [
         SecureSite(runner, one, backlog=backlog, handshakes=handshakes)
         if handshakes is not None and one.family != socket.AF_UNIX
-        else LimitedSite(runner, one, backlog=backlog, connections_max=limit)
+        else LimitedSite(runner, one, entrance, backlog=backlog)
         for one in bound
     ]
     try:
@@ -161,13 +159,12 @@ async def start_server(
     except OSError as error:
         await runner.cleanup()
         raise bind_error(error, host, port) from error
-    return Server(runner, sites, bound_port, limit, head_timeout_s, handshakes)
+    return Server(runner, sites, bound_port, entrance, head_timeout_s, handshakes)
 
 
-def _check_limits(runner: web.AppRunner, keepalive_s: float) -> None:
-    # An option that another version of aiohttp takes and ignores would be a limit that is not there. So a connection is
-    # made here without a socket, and asked.
-    connection = new_connection(server_of(runner))
+def _check_limits(connection: Connection, keepalive_s: float) -> None:
+    # An option that another version of aiohttp takes and ignores would be a limit that is not there. So a connection
+    # without a socket is asked.
     wanted = {
         "_keepalive_timeout": keepalive_s,
         "max_line_size": LINE_BYTES_MAX,

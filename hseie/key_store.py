@@ -86,7 +86,7 @@ class KeyStore:
             write_key(self._database, key)
         return key, key_text(key_id, secret)
 
-    def keys(self) -> list[ListedKey]:
+    def all_keys(self) -> list[ListedKey]:
         """Return all keys, the oldest first; also those that are revoked or expired."""
         with self._transaction("DEFERRED"):
             keys, self.damaged = read_keys(self._database)
@@ -97,7 +97,7 @@ class KeyStore:
 
         Raises KeyRefusedError, which does not repeat the words: they may be a secret.
         """
-        keys = [listed.key for listed in self.keys()]
+        keys = [listed.key for listed in self.all_keys()]
         key_id = pasted_key_id(words) or words
         found = [key for key in keys if key.key_id == key_id] or [key for key in keys if key.name == words]
         if not found:

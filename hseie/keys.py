@@ -105,7 +105,6 @@ class DeviceRegistry:
         if key.key_id in self._complete:
             return False
         try:
-            self._look_for_changes()
             return self._ask(key.key_id, device)
         except _DAMAGE as error:
             self._file.close()

@@ -66,7 +66,7 @@ def list_keys(config: Config, *, everything: bool, as_json: bool) -> ExitCode:
     damaged: list[str] = []
     if config.keys_file.exists():
         with KeyStore.open(config.keys_file) as store:
-            found, damaged = store.keys(), store.damaged
+            found, damaged = store.all_keys(), store.damaged
     shown = [listed for listed in found if everything or listed.key.is_good(now)]
     if as_json:
         _print_json({"keys": [_document(listed) for listed in shown], "damaged": damaged})

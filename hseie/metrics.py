@@ -29,11 +29,6 @@ def _https(role: str) -> tuple[Metric, ...]:
             "handshakes_failed",
             "Handshakes that failed: no TLS, too old, no good certificate of the client, gone, or too slow.",
         ),
-        counter(
-            f"hseie_{role}_handshakes_turned_away_total",
-            "handshakes_turned_away",
-            "Connections closed before their handshake, because `http.connections_max` was reached.",
-        ),
     )
 
 
@@ -99,6 +94,11 @@ ACCEPTOR = (
         "hseie_acceptor_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."
     ),
     gauge("hseie_acceptor_connections", "connections", "Open connections, idle ones too."),
+    counter(
+        "hseie_acceptor_connections_ended_total",
+        "connections_ended.{reason}",
+        "Connections that it ended: no HTTP, a head too large or too slow, no word, answers not read, one too many.",
+    ),
     gauge(
         "hseie_acceptor_connections_limit",
         "limits.connections",
@@ -175,6 +175,21 @@ ACCEPTOR = (
         "Limit: `http.body_bytes_max`; above it 413, counted as `too_large`.",
     ),
     gauge(
+        "hseie_acceptor_head_timeout_seconds",
+        "limits.head_timeout_s",
+        "Limit: `http.head_timeout_s`; after it the connection is closed, a head that was begun with 408.",
+    ),
+    gauge(
+        "hseie_acceptor_body_timeout_seconds",
+        "limits.body_timeout_s",
+        "Limit: `http.body_timeout_s`; after it 408, counted as `request_timeout`.",
+    ),
+    gauge(
+        "hseie_acceptor_keepalive_seconds",
+        "limits.keepalive_s",
+        "Limit: `http.keepalive_s`; an idle connection is closed after it.",
+    ),
+    gauge(
         "hseie_acceptor_batch_limit_readings",
         "limits.batch_readings",
         "Limit: `http.batch_readings_max`; above it 413, counted as `batch_too_large`.",
@@ -184,6 +199,11 @@ ACCEPTOR = (
 
 ANALYTICS = (
     gauge("hseie_analytics_connections", "connections", "Open HTTP connections, those of acceptors among them."),
+    counter(
+        "hseie_analytics_connections_ended_total",
+        "connections_ended.{reason}",
+        "Connections that it ended: no HTTP, a head too large or too slow, no word, answers not read, one too many.",
+    ),
     gauge(
         "hseie_analytics_connections_limit",
         "limits.connections",

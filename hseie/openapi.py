@@ -1,44 +1,21 @@
-"""The OpenAPI 3.1 description of the HTTP interface, made from the route table and the declarations of readings."""
+"""The OpenAPI 3.1 description of the HTTP interface, made from the route table and the declarations of readings.
 
+It is the same at every start: it has the limits of the configuration in it, and no moment. `make docs` makes that of
+the default configuration: docs/openapi.json, for reviewers and client generators.
+"""
+
+import json
+import sys
 from typing import Any
 
 import hseie
+from hseie.answers import JOB_ID_PATTERN
 from hseie.config import Config
-from hseie.openapi_schemas import Schema, reference, schemas
-from hseie.problems import CONTENT_TYPE, PROBLEMS
-from hseie.retry_after import RETRY_AFTER_MAX_S
-from hseie.route_table import ROUTES, Route
-
-_RETRY_AFTER: Schema = {
-    "description": "seconds to wait before the next attempt",
-    "schema": {"type": "integer", "minimum": 1, "maximum": RETRY_AFTER_MAX_S},
-}
-_NDJSON: Schema = {
-    "application/x-ndjson": {
-        "schema": {"type": "string", "description": "one reading a line, as JSON; always answered as a batch"}
-    }
-}
-
-_CHALLENGE: Schema = {"description": "how to show who one is (RFC 6750)", "schema": {"type": "string"}}
-_HEADERS = {
-    401: {"WWW-Authenticate": _CHALLENGE},
-    429: {"Retry-After": _RETRY_AFTER},
-    503: {"Retry-After": _RETRY_AFTER},
-}
-
-_SECURITY_SCHEMES: dict[str, Schema] = {
-    "bearer": {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "an API key (`hseie keys create`), as RFC 6750 has it",
-    },
-    "apiKey": {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-API-Key",
-        "description": "the same key, for simple clients",
-    },
-}
+from hseie.openapi_answers import answer, links, problem_answers
+from hseie.openapi_keys import SECURITY_SCHEMES, problems_of_keys, security
+from hseie.openapi_schemas import EXAMPLE_JOB, Schema, device_id, example_reading, reference, schemas
+from hseie.readings import KINDS
+from hseie.route_table import ROUTES, Route, operation_id
 
 
 def document(config: Config) -> dict[str, Any]:
@@ -52,16 +29,21 @@ def document(config: Config) -> dict[str, Any]:
         "info": {
             "title": "HSEIE: High-Scale Energy Ingestion Engine",
             "version": hseie.__version__,
+            "summary": "Telemetry of smart meters and electric vehicles, stored exactly once",
             "description": _description(config),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "servers": [{"url": "/", "description": "the node that this description comes from"}],
         "tags": [
             {"name": "ingest", "description": "readings in, and what became of them"},
             {"name": "analytics", "description": "what the readings say"},
             {"name": "operation", "description": "how the node is"},
         ],
         "paths": paths,
-        "components": {"schemas": schemas(), **({"securitySchemes": _SECURITY_SCHEMES} if with_keys else {})},
+        "components": {
+            "schemas": schemas(config.http.batch_readings_max),
+            **({"securitySchemes": SECURITY_SCHEMES} if with_keys else {}),
+        },
     }
 
 
@@ -75,76 +57,90 @@ def _description(config: Config) -> str:
         f"a batch holds up to {config.http.batch_readings_max} readings, "
         f"a body up to {config.http.body_bytes_max} bytes after inflating "
         "(`Content-Encoding: gzip` and `deflate` are taken). "
-        "Of a member that an object names twice the last one counts."
+        "Of a member that an object names twice the last one counts. "
+        "A method that a path does not have is answered with 405 and `Allow`, a path that there is not with 404; "
+        "where there is GET, there is HEAD. "
+        "Answers and lists of codes may grow: ignore members that you do not know, and treat a code that you do not "
+        "know by its status."
     )
 
 
 def _operation(route: Route, *, with_keys: bool) -> Schema:
     operation: Schema = {
-        "operationId": _operation_id(route),
+        "operationId": operation_id(route.method, route.path),
         "tags": [route.tag],
         "summary": route.summary,
-        "responses": {str(status): _answer(status, shape) for status, shape in route.answers.items()},
     }
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.path_parameters
-    ]
-    for parameter in route.parameters:
-        schema = dict(parameter.schema)
-        extra = {"allowEmptyValue": True} if schema.pop("allowEmptyValue", False) else {}
-        parameters.append(
-            {"name": parameter.name, "in": parameter.place, "description": parameter.meaning, "schema": schema, **extra}
-        )
-    if parameters:
+    if parameters := _parameters(route):
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": route.body}, **_NDJSON},
-        }
-    problems = route.problems
+        operation["requestBody"] = _request_body(route, route.body)
+    responses = {str(status): answer(route, status) for status in route.answers}
+    for status, found in links(route).items():
+        responses[str(status)]["links"] = found
     if with_keys:
-        operation["security"] = _security(route)
-        problems += problems_of_keys(route)
-    for status, codes in _by_status(problems).items():
-        operation["responses"][str(status)] = {
-            "description": " ".join(f"`{code}`: {PROBLEMS[code].title}" for code in codes),
-            "content": {CONTENT_TYPE: {"schema": reference("Problem")}},
-            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
-        }
+        operation["security"] = security(route)
+    operation["responses"] = responses | problem_answers(route, problems_of_keys(route) if with_keys else ())
     return operation
 
 
-def problems_of_keys(route: Route) -> tuple[str, ...]:
-    """Return what a route may answer besides, where keys are asked for."""
-    if route.scope is None:
-        return ()
-    of_devices = ("device_not_allowed",) if route.method == "post" or route.device_parameter else ()
-    of_quotas = ("device_quota",) if route.method == "post" else ()
-    return ("unauthorized", "forbidden", *of_devices, "rate_limited", *of_quotas, "keys_unavailable")
+def _parameters(route: Route) -> list[Schema]:
+    parameters: list[Schema] = [
+        {"name": name, "in": "path", "required": True, **_path_parameter(route, name)} for name in route.path_parameters
+    ]
+    for parameter in route.parameters:
+        described = {
+            "name": parameter.name,
+            "in": parameter.place,
+            "required": False,
+            "description": parameter.meaning,
+            "schema": parameter.schema,
+        }
+        if parameter.may_be_empty:
+            described["allowEmptyValue"] = True
+        parameters.append(described)
+    return parameters
 
 
-def _security(route: Route) -> list[dict[str, list[str]]]:
-    """Either way of sending a key will do; since OpenAPI 3.1 what stands with it are the scopes, here: the one."""
-    if route.scope is None:
-        return []
-    return [{name: [route.scope]} for name in _SECURITY_SCHEMES]
+def _path_parameter(route: Route, name: str) -> Schema:
+    if name == "jobId":
+        schema: Schema = {"type": "string", "pattern": f"^{JOB_ID_PATTERN}$", "examples": [EXAMPLE_JOB]}
+        return {"description": "`jobId` of the answer to a POST, or one of its `jobIds`", "schema": schema}
+    kind = next((kind for kind in KINDS if name == kind.id_wire or f"/{kind.name}/" in route.path), None)
+    if kind is None:
+        raise ValueError(f"nothing describes the parameter {name} of {route.path}")
+    schema = device_id(kind)
+    return {"description": schema.pop("description"), "schema": schema}
 
 
-def _operation_id(route: Route) -> str:
-    words = [word.strip("{}") for word in route.path.removeprefix("/v1").replace(".", "/").split("/") if word]
-    return "_".join([route.method, *words])
+def _request_body(route: Route, reading: str) -> Schema:
+    kinds = [kind for kind in KINDS if reading in (f"{kind.name.capitalize()}Reading", "Reading")]
+    singles = [example_reading(kind) for kind in kinds]
+    examples = {
+        **{f"one {kind.name}": {"value": single} for kind, single in zip(kinds, singles, strict=True)},
+        "batch": {"value": singles},
+    }
+    return {
+        "required": True,
+        "description": (
+            "JSON: one reading, or an array of them. NDJSON: one reading a line, always answered as a batch. In UTF-8, "
+            "as it is or packed (`Content-Encoding: gzip` or `deflate`)."
+        ),
+        "content": {
+            "application/json": {
+                "schema": {"oneOf": [reference(reading), reference(f"{reading}s")]},
+                "examples": examples,
+            },
+            # As OpenAPI 3.2 has it: the schema is that of all lines as one array.
+            "application/x-ndjson": {"schema": reference(f"{reading}s"), "examples": {"batch": {"value": singles}}},
+        },
+    }
 
 
-def _answer(status: int, shape: Schema | str) -> Schema:
-    said = {200: "OK", 201: "Committed in PostgreSQL", 202: "Safe in the journal", 207: "Some readings were refused"}
-    if isinstance(shape, str):
-        return {"description": said[status], "content": {shape: {"schema": {"type": "string"}}}}
-    return {"description": said[status], "content": {"application/json": {"schema": shape}}}
+def text(config: Config) -> str:
+    """Return docs/openapi.json."""
+    return json.dumps(document(config), indent=2, ensure_ascii=False) + "\n"
 
 
-def _by_status(codes: tuple[str, ...]) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    for code in codes:
-        found.setdefault(PROBLEMS[code].status, []).append(code)
-    return dict(sorted(found.items()))
+if __name__ == "__main__":
+    sys.stdout.write(text(Config()))

@@ -15,6 +15,23 @@ import orjson
 from hseie.retry_after import ESTIMATE_MAX_S, retry_after_s
 
 CONTENT_TYPE = "application/problem+json"
+# Codes of the entries of an answer's `errors`: what may be wrong in one place.
+ITEM_CODES = {
+    "bad_json": "the line is not JSON",
+    "not_an_object": "the item is not an object",
+    "unknown_kind": "the item has not exactly one of the id fields",
+    "missing_field": "a field is not there",
+    "unknown_field": "a field is none of a reading's",
+    "bad_type": "a field has a value of another type",
+    "bad_id": "an id is empty, too long, or has other characters than it may",
+    "bad_timestamp": "a time is not RFC 3339 with an offset",
+    "timestamp_out_of_range": "a time lies too far back or ahead",
+    "out_of_range": "a number lies outside its range",
+    "device_not_allowed": "this key or certificate may not speak for this device",
+    "device_quota": "one device more than this key may report for",
+    "unknown_parameter": "a parameter of the query is none of this route's",
+    "bad_value": "a parameter of the query has a value that it cannot have",
+}
 ERRORS_MAX = 100  # entries of one answer's `errors`; more would repeat the first hundred's lesson
 
 

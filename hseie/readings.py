@@ -6,7 +6,7 @@ kind is one more declaration here and one migration. The ranges are those of the
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ is_device_id = re.compile(f"[A-Za-z0-9._:-]{{1,{ID_LENGTH_MAX}}}").fullmatch
 
 @dataclass(frozen=True)
 class Field:
-    """One measured value: its name on the wire and in SQL, its unit, its range and its decimals."""
+    """One measured value: its name on the wire and in SQL, its unit, its range, its decimals, and one that is usual."""
 
     wire: str
     column: str
@@ -31,6 +31,8 @@ class Field:
     minimum: float
     maximum: float
     maximum_excluded: bool = False
+    _: KW_ONLY
+    example: float
 
     @property
     def limits(self) -> msgspec.Meta:
@@ -60,6 +62,11 @@ class Kind:
         """All member names of the JSON object."""
         return (self.id_wire, "timestamp", *(field.wire for field in self.fields))
 
+    @property
+    def example_id(self) -> str:
+        """An id as the documentation writes it."""
+        return f"{self.name.upper()}_001"
+
 
 _ENERGY_BELOW = 999_999.99995  # the largest energy that DECIMAL(10,4) still holds after rounding lies just below
 
@@ -79,8 +86,9 @@ METER = Kind(
             0,
             _ENERGY_BELOW,
             True,
+            example=10.5,
         ),
-        Field("voltage", "voltage", "V", "line voltage", 6, 2, 0, 500),
+        Field("voltage", "voltage", "V", "line voltage", 6, 2, 0, 500, example=230),
     ),
 )
 VEHICLE = Kind(
@@ -89,7 +97,7 @@ VEHICLE = Kind(
     id_wire="vehicleId",
     id_column="vehicle_id",
     fields=(
-        Field("soc", "soc", "%", "state of charge of the battery", 5, 2, 0, 100),
+        Field("soc", "soc", "%", "state of charge of the battery", 5, 2, 0, 100, example=75.5),
         Field(
             "kwhDeliveredDc",
             "kwh_delivered_dc",
@@ -100,8 +108,9 @@ VEHICLE = Kind(
             0,
             _ENERGY_BELOW,
             True,
+            example=9.5,
         ),
-        Field("batteryTemp", "battery_temp", "°C", "temperature of the battery", 5, 2, -20, 80),
+        Field("batteryTemp", "battery_temp", "°C", "temperature of the battery", 5, 2, -20, 80, example=28.5),
     ),
 )
 KINDS: tuple[Kind, ...] = (METER, VEHICLE)

@@ -4,23 +4,26 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hseie.access import Scope
-from hseie.openapi_schemas import TIME, Schema, reference
+from hseie.openapi_schemas import EXAMPLE_TIME, TIME, Schema, reference
 from hseie.readings import KINDS, Kind
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a query or a header."""
+    """A parameter of a query or a header. `may_be_empty`: it may stand there without a value."""
 
     name: str
     meaning: str
     schema: Schema
     place: Literal["query", "header"] = "query"
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True)
 class Route:
-    """One method on one path. `answers` is status to the schema of a JSON answer, or to a content type.
+    """One method on one path. `answers` is status to the schema of a JSON answer, to a content type, or to None for one
+    without a body. `headers` are those that it may answer with, by status. `body` is the name of the schema of a
+    reading: one is taken, or a batch. `problems` are those of its own: what every route may meet is not listed here.
 
     `scope` is what a key must have for it; None: it is open to all, since it shows nothing of devices.
     """
@@ -30,10 +33,11 @@ class Route:
     served_by: Literal["acceptor", "analytics"]
     tag: str
     summary: str
-    answers: dict[int, Schema | str]
+    answers: dict[int, Schema | str | tuple[str, ...] | None]
     problems: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
-    body: Schema | None = None
+    body: str | None = None
+    headers: tuple[tuple[int, str], ...] = ()
     scope: Scope | None = field(kw_only=True)
 
     @property
@@ -49,14 +53,35 @@ class Route:
 _NAME_A_DEVICE = ("id", "vehicleId")
 
 
-_WINDOW = Parameter("window", "length up to now: minutes, hours or days, like 90m, 24h, 7d", {"type": "string"})
-_FROM = Parameter("from", "start, belongs to the range", TIME)
-_TO = Parameter("to", "end, does not belong to the range", TIME)
+def operation_id(method: str, path: str) -> str:
+    """Return the name that generated clients call a route by. It never changes."""
+    words = [word.strip("{}") for word in path.removeprefix("/v1").replace(".", "/").split("/") if word]
+    return "_".join([method, *words])
+
+
+_WINDOW = Parameter(
+    "window",
+    "length up to now, without `from` and `to`: minutes, hours or days, like 90m, 24h, 7d; no longer than readings may "
+    "be old; 24h where nothing else is asked for",
+    {"type": "string", "pattern": "^[1-9][0-9]{0,5}[mhd]$", "examples": ["24h"]},
+)
+_FROM = Parameter(
+    "from",
+    "start, belongs to the range, lies before `to`; RFC 3339 with an offset, in the years 1970 to 2199",
+    {**TIME, "examples": [EXAMPLE_TIME]},
+)
+_TO = Parameter(
+    "to", "end, does not belong to the range; RFC 3339 with an offset, in the years 1970 to 2199; without it: now", TIME
+)
+_TO_OF_WINDOW = Parameter("to", f"{_TO.meaning}. Goes with `from` only", TIME)
 _PREFER = Parameter(
     "Prefer",
     "RFC 7240: `respond-async` (202 once journaled), `wait` or `wait=10` (201 once in PostgreSQL), or both",
-    {"type": "string"},
+    {"type": "string", "examples": ["respond-async", "wait=10"]},
     "header",
+)
+_IF_NONE_MATCH = Parameter(
+    "If-None-Match", "`ETag` of what is known: 304 where it is still the same", {"type": "string"}, "header"
 )
 _HISTORY = (
     _FROM,
@@ -68,10 +93,17 @@ _HISTORY = (
     ),
     Parameter("order", "by time", {"type": "string", "enum": ["desc", "asc"], "default": "desc"}),
     Parameter("limit", "most entries of a page", {"type": "integer", "minimum": 1, "maximum": 10000, "default": 1000}),
-    Parameter("cursor", "`next` of the page before, with otherwise the same parameters", {"type": "string"}),
+    Parameter(
+        "cursor",
+        "`next` of the page before, opaque, with otherwise the same parameters",
+        {"type": "string", "pattern": "^[A-Za-z0-9_-]{16}$"},
+    ),
 )
 _VERBOSE = Parameter(
-    "verbose", "list all checks, not only the failed ones", {"type": "boolean", "allowEmptyValue": True}
+    "verbose",
+    "list all checks, not only the failed ones; bare, it is true",
+    {"type": "string", "enum": ["true", "false", "1", "0", ""], "default": "false"},
+    may_be_empty=True,
 )
 _DAYS = Parameter(
     "days",
@@ -85,6 +117,7 @@ _INGEST_PROBLEMS = (
     "invalid_reading",
     "all_rejected",
     "bad_encoding",
+    "request_timeout",
     "too_large",
     "batch_too_large",
     "unsupported_media_type",
@@ -95,26 +128,33 @@ _INGEST_PROBLEMS = (
     "draining",
     "ack_timeout",
 )
-_QUERY_PROBLEMS = ("bad_parameter", "database_unavailable", "overloaded", "analytics_unavailable")
+_QUERY_PROBLEMS = ("bad_parameter", "database_unavailable", "overloaded")
+_CONFIRMED = tuple((status, "Preference-Applied") for status in (201, 202, 207))
+_TAGGED = ((200, "ETag"), (304, "ETag"), (200, "Cache-Control"))
+
+
+def _ingest_route(path: str, summary: str, prefix: str, kinds: tuple[Kind, ...]) -> Route:
+    batch = reference("BatchAccepted")
+    taken = {"oneOf": [*(reference(f"{kind.name.capitalize()}Accepted") for kind in kinds), batch]}
+    return Route(
+        "post",
+        path,
+        "acceptor",
+        "ingest",
+        summary,
+        {201: taken, 202: taken, 207: batch},
+        _INGEST_PROBLEMS,
+        (_PREFER,),
+        f"{prefix}Reading",
+        _CONFIRMED,
+        scope="ingest",
+    )
 
 
 def _kind_routes(kind: Kind) -> tuple[Route, ...]:
     name = kind.name.capitalize()
-    reading = reference(f"{name}Reading")
-    one = {"oneOf": [reference(f"{name}Accepted"), reference("BatchAccepted")]}
     return (
-        Route(
-            "post",
-            f"/v1/ingest/{kind.name}",
-            "acceptor",
-            "ingest",
-            f"Send one reading of a {kind.name}, or an array of them",
-            {201: one, 202: one, 207: reference("BatchAccepted")},
-            _INGEST_PROBLEMS,
-            (_PREFER,),
-            {"oneOf": [reading, {"type": "array", "minItems": 1, "items": reading}]},
-            scope="ingest",
-        ),
+        _ingest_route(f"/v1/ingest/{kind.name}", f"Send readings of a {kind.name}: one, or a batch", name, (kind,)),
         Route(
             "get",
             f"/v1/ingest/{kind.name}/{{id}}/current",
@@ -122,7 +162,7 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
             "ingest",
             f"The newest reading of a {kind.name}",
             {200: reference(f"{name}Current")},
-            ("unknown_device", *_QUERY_PROBLEMS[1:]),
+            ("unknown_device", *_QUERY_PROBLEMS),
             scope="read",
         ),
         Route(
@@ -134,31 +174,14 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
             {200: reference(f"{name}Page")},
             ("unknown_device", *_QUERY_PROBLEMS),
             _HISTORY,
+            headers=((200, "Link"),),
             scope="read",
         ),
     )
 
 
-def _mixed_route() -> Route:
-    names = [kind.name.capitalize() for kind in KINDS]
-    readings = [reference(f"{name}Reading") for name in names]
-    one = {"oneOf": [*(reference(f"{name}Accepted") for name in names), reference("BatchAccepted")]}
-    return Route(
-        "post",
-        "/v1/ingest",
-        "acceptor",
-        "ingest",
-        "Send one reading, or an array of them, of all kinds, told apart by their id fields",
-        {201: one, 202: one, 207: reference("BatchAccepted")},
-        _INGEST_PROBLEMS,
-        (_PREFER,),
-        {"oneOf": [*readings, {"type": "array", "minItems": 1, "items": {"oneOf": readings}}]},
-        scope="ingest",
-    )
-
-
 ROUTES: tuple[Route, ...] = (
-    _mixed_route(),
+    _ingest_route("/v1/ingest", "Send readings of all kinds, told by their id fields: one, or a batch", "", KINDS),
     *(route for kind in KINDS for route in _kind_routes(kind)),
     Route(
         "get",
@@ -167,7 +190,7 @@ ROUTES: tuple[Route, ...] = (
         "ingest",
         "Where the readings are: journal, flush, PostgreSQL, dead letters",
         {200: reference("QueueStats")},
-        ("database_unavailable", "overloaded", "not_ready", "analytics_unavailable"),
+        (*_QUERY_PROBLEMS, "not_ready"),
         scope="read",
     ),
     Route(
@@ -177,14 +200,7 @@ ROUTES: tuple[Route, ...] = (
         "ingest",
         "What became of a receipt",
         {200: reference("Job")},
-        (
-            "unknown_job",
-            "writer_unavailable",
-            "database_unavailable",
-            "overloaded",
-            "not_ready",
-            "analytics_unavailable",
-        ),
+        ("unknown_job", "writer_unavailable", *_QUERY_PROBLEMS, "not_ready"),
         scope="ingest",
     ),
     Route(
@@ -195,7 +211,7 @@ ROUTES: tuple[Route, ...] = (
         "Energy and efficiency of a vehicle and its meter, over 24 hours or the range asked for",
         {200: reference("Performance")},
         ("unknown_device", *_QUERY_PROBLEMS),
-        (_WINDOW, _FROM, _TO),
+        (_WINDOW, _FROM, _TO_OF_WINDOW),
         scope="read",
     ),
     Route(
@@ -236,7 +252,7 @@ ROUTES: tuple[Route, ...] = (
         "operation",
         "Whether the node is fit: PostgreSQL, all shards, an acceptor, room in the journals",
         {200: reference("Readiness")},
-        ("not_ready", "bad_parameter", "analytics_unavailable"),
+        ("not_ready", "bad_parameter"),
         (_VERBOSE,),
         scope=None,
     ),
@@ -246,12 +262,29 @@ ROUTES: tuple[Route, ...] = (
         "analytics",
         "operation",
         "The whole node for Prometheus; as OpenMetrics where Accept asks for it",
-        {200: "text/plain"},
-        ("analytics_unavailable",),
+        {200: ("text/plain", "application/openmetrics-text")},
         scope="read",
     ),
-    Route("get", "/api", "analytics", "operation", "This description as a page", {200: "text/html"}, scope=None),
     Route(
-        "get", "/api/openapi.json", "analytics", "operation", "This description", {200: {"type": "object"}}, scope=None
+        "get",
+        "/api",
+        "analytics",
+        "operation",
+        "This description as a page",
+        {200: "text/html", 304: None},
+        parameters=(_IF_NONE_MATCH,),
+        headers=_TAGGED,
+        scope=None,
+    ),
+    Route(
+        "get",
+        "/api/openapi.json",
+        "analytics",
+        "operation",
+        "This description",
+        {200: {"type": "object"}, 304: None},
+        parameters=(_IF_NONE_MATCH,),
+        headers=_TAGGED,
+        scope=None,
     ),
 )

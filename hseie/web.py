@@ -84,6 +84,9 @@ def _safety_net(farewell: Farewell) -> Middleware:
     @web.middleware
     async def net(request: web.Request, handler: Handler) -> web.StreamResponse:
         # On the hot path this is one more frame around the coroutine of the route: 0.2 µs measured.
+        if request._version.major != 1:
+            request._version = HttpVersion11  # aiohttp answers in the version of the request, whatever that is
+            return _last(problem("bad_request"))
         try:
             response = await handler(request)
         except Exception as error:

@@ -8,6 +8,9 @@ import orjson
 
 ACCEPTED, REJECTED, FAILED, UNKNOWN = "accepted", "rejected", "failed", "unknown"
 
+NO_ACCESS = frozenset({401, 403})
+"""The server does not know who asks, or does not let them: about the key or certificate, not about the readings."""
+
 
 class Verdict(NamedTuple):
     """What became of a request's readings; the counts add up to them unless the server miscounted.
@@ -55,11 +58,10 @@ def read_answer(count: int, status: int, body: bytes) -> Verdict:
     )
 
 
-def what_it_says(body: bytes) -> str:
-    """The words of an answer that is a problem (RFC 9457), as one sentence; none where it is something else."""
+def refusal(status: int, body: bytes) -> str:
+    """What a 401 or 403 says, in a line for people."""
     answer = _object(body)
-    told = [str(answer[name]).strip().rstrip(".") for name in ("title", "detail") if answer.get(name)]
-    return f"{': '.join(told)}." if told else ""
+    return f"{status} {answer.get('detail') or answer.get('title') or ''}".rstrip()
 
 
 def _object(body: bytes) -> dict[str, Any]:

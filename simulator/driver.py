@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from random import Random
 from time import monotonic, time
 
-from simulator.answers import Verdict, read_answer, what_it_says
+from simulator.answers import NO_ACCESS, Verdict, read_answer, refusal
 from simulator.fleet import rfc3339
 from simulator.http1 import Answer, Connection, NotSentError, Target, UnansweredError, request_head
 from simulator.ledger import Ledger, line
@@ -21,9 +20,6 @@ OVERDUE_S = 0.01
 
 LAST_ANSWERS_S = 10.0
 """How long a stopped run waits for the answers to what it has sent."""
-
-TURNED_AWAY = (401, 403)
-"""Not the reading is wrong, but who sends it: nothing that is sent again will do better."""
 
 CONNECT_WITHIN_S = 5.0
 TIMEOUT_CHECK_S = 0.25
@@ -74,7 +70,6 @@ class Driver:
         self.heads = {kind: request_head(target, route, headers) for kind, route in ROUTES.items()}
         self.connections: list[Connection | None] = [None] * concurrency
         self.stopping = False
-        self._complained: set[int] = set()
         self._pauses: set[asyncio.Future[None]] = set()
 
     def stop(self) -> None:
@@ -152,10 +147,13 @@ class Driver:
             else:
                 status = answer.status
                 self.tally.answered(status, monotonic() - began)
-                if status in TURNED_AWAY:
-                    self._complain(status, answer.body)
                 if status not in RETRYABLE and status < 500:
-                    self._book(post, status, read_answer(len(post.readings), status, answer.body), attempt)
+                    verdict = read_answer(len(post.readings), status, answer.body)
+                    if status in NO_ACCESS:
+                        self.tally.no_access(refusal(status, answer.body))
+                        if in_doubt:  # an attempt before may have been let in, and taken
+                            verdict = Verdict(unknown=len(post.readings))
+                    self._book(post, status, verdict, attempt)
                     return
                 after_s = retry_after_s(answer.retry_after, time())
             delay = self.policy.delay_s(status, attempt, after_s, self.random.random())
@@ -174,12 +172,6 @@ class Driver:
                 self.target, min(CONNECT_WITHIN_S, self.timeout_s)
             )
         return await connection.exchange(request)
-
-    def _complain(self, status: int, body: bytes) -> None:
-        """Tell, once a status, that the server turns us away."""
-        if status not in self._complained:
-            self._complained.add(status)
-            print(f"simulator: {status} {what_it_says(body)} Look at --key.", file=sys.stderr, flush=True)
 
     def _book(self, post: Post, status: int | None, verdict: Verdict, attempts: int) -> None:
         self.tally.finished(post, verdict)

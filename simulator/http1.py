@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client: one request at a time on a kept-alive connection, http or https.
+"""A lean HTTP/1.1 client: one request at a time on a kept-alive connection.
 
 A load generator must cost less than what it loads. This one does what an ingest client needs and no more:
 no pipelining, no redirects, no compression, no chunked answers.
@@ -21,6 +21,10 @@ class NotSentError(ConnectionError):
     """No connection came about: the server has not seen the request. It may be tried again."""
 
 
+class NotTrustedError(NotSentError):
+    """The server's certificate is not one to be trusted. Trying again does not help."""
+
+
 class UnansweredError(ConnectionError):
     """The request was sent and no answer came: the server may have taken it or not."""
 
@@ -30,7 +34,7 @@ class GarbledError(UnansweredError):
 
 
 class Target(NamedTuple):
-    """Where the server is, and with which rules it has to prove who it is; None: plain http."""
+    """Where the server is, and with https:// how it is spoken to."""
 
     host: str
     port: int
@@ -38,28 +42,36 @@ class Target(NamedTuple):
     tls: ssl.SSLContext | None = None
 
     @classmethod
-    def of(cls, url: str, ca: str | None = None) -> Target:
-        """Parse an address like https://127.0.0.1:3000; ValueError says what is wrong with it, or with `ca`.
+    def of(cls, url: str, ca: str | None = None, certificate: str | None = None) -> Target:
+        """Parse an address like http://127.0.0.1:3000; ValueError says what is wrong with it.
 
-        `ca` is a PEM file with the authorities that are trusted; None: those of the system.
+        The files, for https:// only: `ca` has the authorities to trust instead of the system's, `certificate` is the
+        client's own, with its key.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https"):
             raise ValueError(f"only http:// and https:// addresses are supported, not {url!r}")
-        if ca is not None and parts.scheme != "https":
-            raise ValueError(f"--ca is for https:// addresses, not {url!r}")
         if not parts.hostname or parts.username or parts.query or parts.fragment:
             raise ValueError(f"not the address of a server: {url!r}")
-        default, tls = (443, _trust(ca)) if parts.scheme == "https" else (80, None)
-        return cls(parts.hostname, parts.port or default, parts.path.rstrip("/"), tls)
+        prefix = parts.path.rstrip("/")
+        if parts.scheme == "https":
+            return cls(parts.hostname, parts.port or 443, prefix, _context(ca, certificate))
+        if ca or certificate:
+            raise ValueError("certificates are for https:// addresses")
+        return cls(parts.hostname, parts.port or 80, prefix)
 
 
-def _trust(ca: str | None) -> ssl.SSLContext:
+def _context(ca: str | None, certificate: str | None) -> ssl.SSLContext:
+    file = ca
     try:
         context = ssl.create_default_context(cafile=ca)
-    except OSError as error:  # SSLError is one
-        raise ValueError(f"the authorities in {ca!r} cannot be read: {error.strerror or error}") from None
-    # A certificate that nobody else has signed may stand in the file itself.
+        if certificate:
+            file = certificate
+            # A key with a pass phrase is refused: OpenSSL would ask for it on the terminal.
+            context.load_cert_chain(certificate, password="")
+    except OSError as error:
+        raise ValueError(f"cannot use {file}: {error.strerror or error}") from error
+    # A certificate may stand in the file itself, as that of somebody to trust.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -174,11 +186,13 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, target: Target, timeout_s: float) -> Connection:
-        """Connect; raises NotSentError."""
+        """Connect; raises NotSentError, of it NotTrustedError for the server's certificate."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
                 _, connection = await loop.create_connection(cls, target.host, target.port, ssl=target.tls)
+        except ssl.SSLCertVerificationError as error:
+            raise NotTrustedError(error.verify_message) from error
         except (OSError, TimeoutError) as error:
             raise NotSentError(str(error) or "timed out") from error
         return connection

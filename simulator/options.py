@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 
 def _option(default: T, text: str, **declared: Any) -> T:
-    """A field with what the command line needs: ``env``, ``low``, ``high``, ``choices``, ``metavar``; ``secret``."""
-    value: T = field(default=default, repr="secret" not in declared, metadata={"help": text, **declared})
+    """A field with what the command line needs: ``env``, ``low``, ``high``, ``choices``, ``metavar``, ``secret``."""
+    value: T = field(default=default, metadata={"help": text, **declared}, repr=not declared.get("secret"))
     return value
 
 
@@ -23,8 +23,15 @@ class Options:
     """How the fleet behaves and how it sends. Raises ValueError when the options contradict each other."""
 
     url: str = _option("http://127.0.0.1:3000", "Address of the server.", env="API_URL", metavar="URL")
-    ca: str | None = _option(None, "Authorities to trust for https, as PEM.", env="API_CA", metavar="FILE")
-    key: str | None = _option(None, "API key; better in the variable.", env="API_KEY", metavar="KEY", secret=True)
+    ca: str | None = _option(
+        None, "PEM file of the authorities to trust for https://, instead of the system's.", metavar="FILE"
+    )
+    certificate: str | None = _option(
+        None, "PEM file of a client certificate and its key, for https://.", metavar="FILE"
+    )
+    key: str | None = _option(
+        None, "API key; better in the environment, for others see a command line.", env="API_KEY", secret=True
+    )
     devices: int = _option(100, "Number of meters, and of vehicles.", env="NUM_DEVICES", low=1, high=1_000_000)
     interval_ms: int = _option(
         60_000, "Cadence: ms between two readings of a device.", env="INTERVAL_MS", low=1, high=86_400_000
@@ -52,11 +59,9 @@ class Options:
     quiet: bool = _option(False, "No progress.")
 
     def __post_init__(self) -> None:
-        Target.of(self.url, self.ca)
-        if self.key is not None and not (
-            self.key.isascii() and self.key.isprintable() and self.key.strip() == self.key
-        ):
-            raise ValueError("--key has characters that no API key has")
+        self.target()
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
+            raise ValueError("--key (API_KEY) is not an API key: it has spaces or other characters that no key has")
         if self.late_share + self.malformed_share > 1:
             raise ValueError("the shares of late and of malformed readings exceed 1 together")
         if self.fast and self.backfill_hours:
@@ -66,13 +71,17 @@ class Options:
         if self.history_ms <= DRIFT_MS:
             raise ValueError("--history is too short")
 
+    def target(self) -> Target:
+        """Where to send to. Reads the files of certificates; raises ValueError."""
+        return Target.of(self.url, self.ca, self.certificate)
+
+    def shown(self) -> dict[str, Any]:
+        """All options by name, without secrets."""
+        return {name.name: getattr(self, name.name) for name in fields(self) if not name.metadata.get("secret")}
+
     def start_ms(self, now_ms: int) -> int:
         """What the fleet takes for now, in Unix ms."""
         return now_ms if self.start is None else int(datetime.fromisoformat(self.start).timestamp() * 1000)
-
-    def shown(self) -> dict[str, Any]:
-        """All of them by name, for a summary; without what is secret."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
 
     @property
     def history_ms(self) -> int:

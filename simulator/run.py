@@ -17,10 +17,11 @@ from typing import Any
 import orjson
 from rich.console import Console
 
+from simulator.answers import NO_ACCESS
 from simulator.disturbance import disturbed
-from simulator.driver import TURNED_AWAY, Driver, Pace
+from simulator.driver import Driver, Pace
 from simulator.fleet import Due, Fleet, rfc3339
-from simulator.http1 import Connection, NotSentError, Target
+from simulator.http1 import Connection, NotSentError, NotTrustedError, Target
 from simulator.ledger import Ledger
 from simulator.options import Options
 from simulator.posts import posts
@@ -30,9 +31,7 @@ from simulator.tally import Tally
 from simulator.terminal import print_summary, show_progress
 
 EXIT_UNREACHABLE = 2
-EXIT_TURNED_AWAY = 3
-"""The server knows us not, or permits nothing."""
-
+EXIT_NO_ACCESS = 3
 BACKFILL_BATCH = 500
 LEAD_S = 0.1
 """The first reading is due this long after the start, so that it is not overdue before it is made."""
@@ -40,14 +39,16 @@ FAULTY_NAMED = 100
 
 
 async def await_server(target: Target, wait_s: float) -> str | None:
-    """Try to connect for ``wait_s`` seconds; None when it worked, else what was wrong last."""
+    """Try to connect for ``wait_s`` seconds; None when it worked, else the end of "no server at X"."""
     until = monotonic() + wait_s
     while True:
         try:
             connection = await Connection.open(target, timeout_s=max(1.0, wait_s))
+        except NotTrustedError as error:
+            return f" that is trusted: {error}; --ca names the authority of its certificate"
         except NotSentError as error:
             if monotonic() >= until:
-                return str(error)
+                return f" within {wait_s:g} s: {error}"
             await asyncio.sleep(0.2)
         else:
             connection.close()
@@ -65,14 +66,14 @@ async def simulate(options: Options, console: Console, on_start: Callable[[Drive
     fleet = Fleet(options.first_device, options.devices, options.seed, options.faulty_share, cadence)
     tally = Tally()
     headers = {"Content-Type": "application/json", "User-Agent": "hseie-simulator"}
-    if options.key:
-        headers["Authorization"] = f"Bearer {options.key}"
     if options.prefer:
         headers["Prefer"] = options.prefer
+    if options.key:
+        headers["Authorization"] = f"Bearer {options.key}"
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(Path(options.ledger))) if options.ledger else None
         driver = Driver(
-            Target.of(options.url, options.ca),
+            options.target(),
             options.concurrency,
             options.timeout,
             RetryPolicy(attempts=options.attempts),
@@ -160,9 +161,9 @@ def _write_summary(summary: dict[str, Any], destination: str | None, console: Co
 async def main(options: Options) -> int:
     """Run as a program: progress and summary on the terminal, SIGINT and SIGTERM end it cleanly; the exit code."""
     console = Console(stderr=options.json == "-")
-    reason = await await_server(Target.of(options.url, options.ca), options.wait)
+    reason = await await_server(options.target(), options.wait)
     if reason is not None:
-        print(f"simulator: no server at {options.url} within {options.wait:g} s: {reason}", file=sys.stderr)
+        print(f"simulator: no server at {options.url}{reason}", file=sys.stderr)
         return EXIT_UNREACHABLE
 
     def started(driver: Driver) -> None:
@@ -174,5 +175,8 @@ async def main(options: Options) -> int:
 
     summary = await simulate(options, console, started)
     _write_summary(summary, options.json, console)
-    turned_away = any(str(status) in summary["statuses"] for status in TURNED_AWAY)
-    return EXIT_TURNED_AWAY if turned_away and not summary["accepted"] + summary["duplicates"] else 0
+    turned_away = sum(summary["statuses"].get(str(status), 0) for status in NO_ACCESS)
+    if turned_away:
+        print(f"simulator: {turned_away:,} requests were refused access (401 or 403)", file=sys.stderr)
+        return EXIT_NO_ACCESS
+    return 0

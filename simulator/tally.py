@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ class Tally:
     overdue: int = 0
     miscounted: int = 0
     in_flight: int = 0
+    no_access_told: bool = False
     statuses: Counter[int] = field(default_factory=Counter)
     marks: Counter[str] = field(default_factory=Counter)
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
@@ -37,6 +39,12 @@ class Tally:
         """Note one answer, final or not."""
         self.statuses[status] += 1
         self.latency.record(seconds)
+
+    def no_access(self, refusal: str) -> None:
+        """Say that the server does not let us in: at once, and once."""
+        if not self.no_access_told:
+            self.no_access_told = True
+            print(f"simulator: the server refuses access: {refusal}", file=sys.stderr)
 
     def finished(self, post: Post, verdict: Verdict) -> None:
         """Note what became of a request."""

@@ -54,7 +54,7 @@ def answer_batch(
         "duplicates": duplicates,
         "rejected": parsed.rejected,
         "mode": "direct" if stored else "queued",
-        "jobIds": [receipt.job_id for receipt in receipts],
+        "jobIds": list(dict.fromkeys(receipt.job_id for receipt in receipts)),  # kinds share a frame
         "errors": [msgspec.to_builtins(error) for error in parsed.errors[:ERRORS_MAX]],
     }
     if parsed.rejected:

@@ -27,6 +27,7 @@ from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, answer_expect, new_app, problem, problem_response
 
 _PARTING_LOOK_S = 0.5
+_ANY_PATH = r"/{path:[\s\S]*}"  # a dot would stop at a line's end, which %0A is
 
 
 @dataclass(slots=True)
@@ -69,6 +70,9 @@ class IngestRoutes:
             "shard_bytes": ingest.frame_bytes_max,
             "body_bytes": http.body_bytes_max,
             "bodies_bytes": http.bodies_bytes_max,
+            "head_timeout_s": http.head_timeout_s,
+            "body_timeout_s": http.body_timeout_s,
+            "keepalive_s": http.keepalive_s,
             "batch_readings": http.batch_readings_max,
             "ack_timeout_ms": ingest.ack_timeout_ms,
             "devices": DEVICES_REMEMBERED_MAX,
@@ -76,6 +80,7 @@ class IngestRoutes:
         self._wait_by_default = ingest.ack == "commit"
         self._commit_timeout_s = ingest.commit_timeout_ms / 1000
         self._in_flight_max = http.requests_in_flight_max
+        self._body_bytes_max = http.body_bytes_max
 
     @property
     def devices_remembered(self) -> int:
@@ -115,7 +120,7 @@ class IngestRoutes:
             body = await self.bodies.read(request)
             failpoints.reach("acceptor.body_read")
             if coding is not None:
-                body = await inflate(body, coding, self.limits["body_bytes"])
+                body = await inflate(body, coding, self._body_bytes_max)
             admits = visitor.admits if visitor is not None else None
             if self._bound_to_certificates and (name := client_name(request)) is not None:
                 admits = admits_only(name, admits)
@@ -203,7 +208,7 @@ def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web
         app.router.add_post(path, ingest.route(kind), expect_handler=answer_expect)
         app.router.add_route("*", path, _only_post, expect_handler=answer_expect)
     app.router.add_get("/livez", _alive, expect_handler=answer_expect)
-    app.router.add_route("*", "/{path:.*}", proxy.pass_on, expect_handler=answer_expect)
+    app.router.add_route("*", _ANY_PATH, proxy.pass_on, expect_handler=answer_expect)
     return app
 
 

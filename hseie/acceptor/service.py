@@ -154,6 +154,7 @@ def _report(
         "reading_errors": counts.reading_errors,
         "passed_on": {str(status): count for status, count in proxy.answers.items()},
         "connections": server.connections,
+        "connections_ended": dict(server.entrance.ended),
         "bodies_bytes": routes.bodies.bytes,
         "devices": routes.devices_remembered,
         "writers_away": sum(link.boot is None for link in links),
@@ -173,5 +174,5 @@ def _report(
         **key_figures(doorman),
         **server.handshake_figures(),
         **certificate_figures(certificates),
-        "limits": {**routes.limits, "connections": server.connections_max},
+        "limits": {**routes.limits, "connections": server.entrance.connections_max},
     }

@@ -5,6 +5,7 @@ from typing import Any
 from aiohttp import web
 
 from hseie import web as http
+from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
 from hseie.answers import rfc3339
 from hseie.database import Record
@@ -19,6 +20,7 @@ class CurrentRoute:
         self._kind = kind
 
     async def current(self, request: web.Request) -> web.Response:
+        Query(request.query, ()).check()
         device = request.match_info["id"]
         row = await self._reader.row("current_state", device, kind=self._kind) if is_device_id(device) else None
         if row is None:

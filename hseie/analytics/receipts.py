@@ -10,14 +10,14 @@ from aiohttp import web
 
 from hseie import web as http
 from hseie.analytics.node import NodeView, Snapshot
+from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
-from hseie.answers import Job, QueueCounts
+from hseie.answers import JOB_ID_PATTERN, Job, QueueCounts
 from hseie.config import Config
 from hseie.database import Record
 from hseie.readings import KINDS
 
-# "<shard>-<sequence>", written in one way only. 18 digits stay inside a bigint.
-_JOB_ID = re.compile(r"(0|[1-9][0-9]{0,3})-([1-9][0-9]{0,17})")
+_JOB_ID = re.compile(JOB_ID_PATTERN)
 # Figures travel with heartbeats, so a frame acknowledged just now may not be in them yet.
 _HEARTBEATS_AWAITED = 3
 _POLL_S = 0.1
@@ -35,6 +35,7 @@ class ReceiptRoutes:
         self._shards = config.writer.shards
 
     async def queue_stats(self, request: web.Request) -> web.Response:
+        Query(request.query, ()).check()
         snapshot = await self._node.snapshot()
         books = {row["kind"]: row for row in await self._reader.rows("receipt_books")}
         document: dict[str, Any] = {
@@ -47,6 +48,7 @@ class ReceiptRoutes:
         return http.json_answer(document)
 
     async def job(self, request: web.Request) -> web.Response:
+        Query(request.query, ()).check()
         job_id = request.match_info["jobId"]
         match = _JOB_ID.fullmatch(job_id)
         if match is None:

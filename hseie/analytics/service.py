@@ -99,6 +99,7 @@ def _report(
     """What a heartbeat tells of analytics."""
     return {
         "connections": server.connections,
+        "connections_ended": dict(server.entrance.ended),
         "refused": doorman.refused if doorman is not None else {},
         **key_figures(doorman),
         **server.handshake_figures(),
@@ -106,7 +107,7 @@ def _report(
         "queries": reader.outcomes,
         "query_seconds": reader.seconds.report(),
         "queries_in_flight": reader.busy,
-        "limits": {"queries_in_flight": reader.busy_max, "connections": server.connections_max},
+        "limits": {"queries_in_flight": reader.busy_max, "connections": server.entrance.connections_max},
     }
 
 

@@ -13,7 +13,9 @@ from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.routes import IngestRoutes, make_app
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config_load import load
+from hseie.openapi import document
 from hseie.ports import analytics_path
+from tests.described import check_described, closed
 from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
 
 JSON = {"Content-Type": "application/json"}
@@ -24,6 +26,7 @@ class Door:
 
     def __init__(self, run_dir: Path, **settings: str) -> None:
         self.config = load(None, {f"HSEIE_{key}": value for key, value in settings.items()}).config
+        self.described = closed(document(self.config))
         self._run_dir = run_dir
 
     async def open(self) -> "Door":
@@ -57,7 +60,9 @@ class Door:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.client.post(path, data=data, headers={**JSON, **named}) as answer:
-            return answer.status, await answer.json(content_type=None), answer.headers
+            found = await answer.json(content_type=None)
+            check_described(self.described, "post", path, answer.status, answer.headers, found)
+            return answer.status, found, answer.headers
 
 
 def _stand_in() -> web.Application:
@@ -65,5 +70,5 @@ def _stand_in() -> web.Application:
         return web.json_response({"path": request.raw_path, "method": request.method}, headers={"X-From": "analytics"})
 
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.router.add_route("*", r"/{path:[\s\S]*}", answer)
     return app

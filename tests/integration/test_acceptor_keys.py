@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from hseie.access import Devices
+from hseie.config import Auth, Config
+from hseie.openapi import document
+from tests.described import closed
 from tests.integration.keys_made import Keys
 from tests.integration.test_acceptor_routes import BAD, GOOD, Door
 
@@ -24,6 +27,7 @@ class GuardedDoor(Door):
         self.folder = Path(tempfile.mkdtemp(prefix="hseie-"))
         self.keys = Keys(self.folder)
         self.routes._doorman = self.keys.doorman
+        self.described = closed(document(Config(auth=Auth(mode="keys"))))
         return self
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hseie.acceptor.tickets import Refusal
 from hseie.frames import decode, parse_frame
 from hseie.route_table import ROUTES
+from tests.described import check_described
 from tests.integration.acceptor_door import Door
 
 TIME = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
@@ -197,7 +198,9 @@ async def test_other_requests_are_passed_on(door: Door) -> None:
 async def test_without_analytics_questions_are_503_and_readings_are_taken(door: Door) -> None:
     await door.analytics.cleanup()
     async with door.client.get("/v1/analytics/stats") as answer:
-        assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "analytics_unavailable")
+        body = await answer.json(content_type=None)
+        check_described(door.described, "get", "/v1/analytics/stats", answer.status, answer.headers, body)
+        assert (answer.status, body["code"]) == (503, "analytics_unavailable")
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert door.proxy.answers == {503: 1}
     assert (await door.post(GOOD))[0] == 202

@@ -220,6 +220,8 @@ _TARGETS = [
     "/v1/ingest/meter/A%2FB/current",
     "/v1/ingest/meter/A%zz/current",
     "/v1/ingest/meter/%00/current",
+    "/v1/ingest/meter/A%0D%0AB/current",
+    "/v1/ingest/meter/A%E2%80%A8B/current",
     "/v1/ingest/meter/A//current",
     "/livez/../v1/audit",
     "//other.example/v1",
@@ -246,3 +248,10 @@ async def _raw_get(door: Door, target: str) -> tuple[int, bytes]:
     head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
     writer.close()
     return int(head.split()[1]), body
+
+
+async def test_both_kinds_in_one_frame_have_one_receipt(door: Door) -> None:
+    status, answer, _ = await door.post(
+        json.dumps([METERED, DRIVEN | {"vehicleId": "METER_001"}]).encode(), "/v1/ingest"
+    )
+    assert (status, answer["accepted"], len(answer["jobIds"])) == (202, 2, 1)  # one id is of one shard

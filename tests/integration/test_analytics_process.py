@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
@@ -20,6 +21,7 @@ class FakeChild:
 
     def __init__(self) -> None:
         self.name = "analytics"
+        self.run_dir = Path("not-used")  # nobody asks for keys
         self.stopping = asyncio.Event()
         self.relieved = False
         self.is_ready = asyncio.Event()

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jsonschema
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from hseie.analytics import health
 from hseie.analytics.node import NodeView
@@ -17,9 +17,11 @@ from hseie.config import Config, Supervisor
 from hseie.database import connect
 from hseie.openapi import document
 from hseie.route_table import ROUTES
+from tests.described import check_described, closed
 
 NOW = datetime(2026, 2, 9, 12, 0, 0, 1000, tzinfo=UTC)
 CONFIG = Config(supervisor=Supervisor(heartbeat_ms=50))
+DESCRIBED = closed(document(CONFIG))
 JOURNAL = "8c7a4d5e-0000-4000-8000-000000000001"
 
 Client = TestClient[web.Request, web.Application]
@@ -116,22 +118,10 @@ async def golden(database_url: str) -> AsyncIterator[Any]:
 
 async def _get(client: Client, path: str) -> tuple[int, Any]:
     async with client.get(path) as answer:
-        body = await answer.json(content_type=None)
-        _check_described(path, answer.status, answer.content_type, body)
+        is_json = "json" in answer.content_type
+        body = await (answer.json(content_type=None) if is_json else answer.text())
+        check_described(DESCRIBED, "get", path, answer.status, answer.headers, body)
         return answer.status, body
-
-
-def _check_described(path: str, status: int, content_type: str, body: Any) -> None:
-    """Every answer has the form that the description promises."""
-    described = document(CONFIG)
-    given = path.partition("?")[0].split("/")
-    for pattern, operations in described["paths"].items():
-        parts = pattern.split("/")
-        if len(parts) == len(given) and all(p == g or p.startswith("{") for p, g in zip(parts, given, strict=True)):
-            schema = operations["get"]["responses"][str(status)]["content"][content_type]["schema"]
-            jsonschema.validate(body, {**schema, "components": described["components"]})
-            return
-    assert status == 404, path
 
 
 async def test_the_golden_case(client: Client, golden: Any) -> None:
@@ -357,6 +347,97 @@ async def test_the_router_and_the_description_have_the_same_routes(client: Clien
     internal = {path for path in served if path.startswith("/api/") and not path.endswith(".json")} | {"/"}
     assert served - internal == _described(lambda method: method == "get")
     assert _described(lambda method: method != "get") == set()
+
+
+async def test_every_route_answers_as_it_is_described(client: Client, golden: Any) -> None:
+    names = {"jobId": "0-1", "vehicleId": "VEHICLE_001"}
+    for route in ROUTES:
+        if route.served_by == "analytics":
+            device = "METER_001" if "/meter/" in route.path else "VEHICLE_001"
+            status, _ = await _get(client, route.path.format(id=device, **names))
+            assert status == 200, route.path
+
+
+# Whatever stands in a query reaches PostgreSQL as what it has to be, or not at all.
+WRONG_QUERIES = [
+    ("limit=1_0", "/limit"),
+    ("limit=%D9%A1", "/limit"),  # a digit, and not of ours
+    ("limit=", "/limit"),
+    ("limit=0", "/limit"),
+    ("limit=10001", "/limit"),
+    ("limit=1.0", "/limit"),
+    ("limit=%2B1", "/limit"),
+    ("limit=%201", "/limit"),
+    ("limit=1%00", "/limit"),
+    ("limit=99999999999999999999", "/limit"),
+    ("limit=1&limit=1", "/limit"),
+    ("limit", "/limit"),
+    ("order=ASC", "/order"),
+    ("order=%00", "/order"),
+    ("resolution=2h", "/resolution"),
+    ("resolution=", "/resolution"),
+    ("from=", "/from"),
+    ("from=now", "/from"),
+    ("from=infinity", "/from"),
+    ("from=2026-02-30T00:00:00Z", "/from"),
+    ("from=2026-02-09", "/from"),
+    ("from=2026-02-09T12:00:00", "/from"),
+    ("from=1770638400", "/from"),
+    ("from=9999-12-31T23:59:59-23:59", "/from"),
+    ("from=0001-01-01T00:00:00%2B23:59", "/from"),
+    ("from=2026-02-09T12:00:00Z%00", "/from"),
+    ("from=%FF%FE", "/from"),
+    ("from=2026-02-09T12:00:00Z&to=2026-02-09T12:00:00Z", "/from"),
+    ("cursor=", "/cursor"),
+    ("cursor=%00", "/cursor"),
+    ("cursor=AAAAAAAAAAAAAAAA", "/cursor"),
+    ("cursor=" + "A" * 4000, "/cursor"),
+    ("%00=1", ""),
+    ("=1", ""),
+    ("Limit=1", "/Limit"),
+    ("%F0%9F%94%8B=1", ""),
+]
+
+
+async def test_parameters_are_taken_strictly(client: Client, golden: Any) -> None:
+    for query, pointer in WRONG_QUERIES:
+        url = URL(f"/v1/analytics/history/meter/METER_001?{query}", encoded=True)
+        async with client.get(url) as answer:
+            body = await answer.json(content_type=None)
+            check_described(DESCRIBED, "get", str(url), answer.status, answer.headers, body)
+            assert (answer.status, body["code"]) == (400, "bad_parameter"), query
+            assert [error.get("pointer", "") for error in body["errors"]] == [pointer], query
+
+
+async def test_a_parameter_that_there_is_not_is_a_mistake(client: Client, golden: Any) -> None:
+    v1 = ("ingest/meter/METER_001/current", "ingest/queue/stats", "ingest/jobs/0-1", "audit")
+    for path in (*(f"/v1/{one}" for one in v1), "/readyz"):
+        status, body = await _get(client, f"{path}?at=2026-02-09T12:00:00Z")
+        assert (status, body["code"], body["errors"][0]["pointer"]) == (400, "bad_parameter", "/at"), path
+
+
+async def test_probes_and_pages_take_any_query(client: Client) -> None:
+    for path in ("/health", "/livez", "/metrics", "/api", "/api/openapi.json"):
+        assert (await _get(client, f"{path}?x=1"))[0] == 200, path
+
+
+async def test_every_path_says_which_methods_it_has(client: Client) -> None:
+    for route in ROUTES:
+        if route.served_by == "analytics":
+            path = route.path.replace("{", "").replace("}", "")
+            for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"):
+                async with client.request(method, path) as answer:
+                    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD"), (method, path)
+                    assert (await answer.json(content_type=None))["code"] == "method_not_allowed"
+
+
+async def test_head_is_get_without_a_body(client: Client, golden: Any) -> None:
+    state = "/v1/ingest/meter/{}/current"
+    for path in (state.format("METER_001"), state.format("NOBODY"), "/livez", "/api/openapi.json"):
+        async with client.get(path) as whole, client.head(path) as head:
+            assert (head.status, head.content_type) == (whole.status, whole.content_type)
+            assert head.headers["Content-Length"] == str(len(await whole.read()))
+            assert await head.read() == b""
 
 
 async def test_a_window_beyond_the_calendar_is_refused(client: Client, golden: Any) -> None:

@@ -134,6 +134,30 @@ def test_a_restarted_process_gives_no_new_burst(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_burst_after_a_pause_is_known_to_a_new_process_too(counters: SharedCounters) -> None:
+    now = time.monotonic() - 60
+    rates = Rates(counters)
+    assert rates.wait_s(key(), now) == 0
+    assert rates.wait_s(key(), now + 50) == 0
+    rates.spend(key(), BURST + 50)
+    rates.look(now + 50)
+    assert Rates(counters).wait_s(key(), now + 50) == pytest.approx(0.255, abs=0.01)
+
+
+def test_a_process_that_comes_later_is_seen(counters: SharedCounters, tmp_path: Path) -> None:
+    rates = Rates(counters)
+    rates.wait_s(key(), time.monotonic())
+    sender = Sender(tmp_path)
+    try:
+        assert sender.slot == 1
+        sender.tell(str(time.monotonic() + 0.3))
+        spent = int(sender.line())
+        rates.look(time.monotonic())
+        assert counters.total(7) == spent >= BURST
+    finally:
+        sender.end()
+
+
 def test_what_was_spent_after_the_others_were_told_is_known_all_the_same(counters: SharedCounters) -> None:
     now = time.monotonic()
     rates = Rates(counters)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import socket
-import ssl
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from aiohttp import web
 from rich.console import Console
 
@@ -28,15 +26,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def serving(answer: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+async def serving(answer: Handler) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_post("/v1/ingest/{kind}", answer)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
-        yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -243,67 +241,6 @@ async def test_a_stop_interrupts_waiting_for_the_next_reading_and_for_a_retry() 
         options = Options(url=url, devices=1, interval_ms=80_000_000, concurrency=3, quiet=True)
         summary = await simulate(options, Console(quiet=True), started.append)
     assert (summary["requests"], summary["failed"]) == (1, 1)
-
-
-async def test_a_key_is_shown_with_every_request() -> None:
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({}, status=202 if request.headers["Authorization"] == "Bearer k-1" else 401)
-
-    async with serving(answer) as url:
-        summary = await run(url, devices=2, ticks=3, key="k-1")
-    assert summary["accepted"] == 2 * 3 * 2
-    assert "k-1" not in str(summary)
-
-
-async def test_over_https_the_server_has_to_prove_who_it_is(tmp_path: Path) -> None:
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"success": True}, status=202)
-
-    files = []
-    authority, other = trustme.CA(), trustme.CA()
-    for number, one in enumerate((authority, other)):
-        files.append(str(tmp_path / f"{number}.pem"))
-        one.cert_pem.write_to_path(files[number])
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
-    async with serving(answer, tls) as url:
-        summary = await run(url, devices=3, ticks=4, ca=files[0])
-        assert summary["accepted"] == 3 * 4 * 2
-        summary = await run(url, devices=1, ticks=1, ca=files[1], attempts=2)
-        assert (summary["accepted"], summary["failed"]) == (0, 2)
-        assert await main(Options(url=url, ca=files[1], wait=0.3)) == 2
-
-
-@pytest.mark.parametrize("status", [401, 403])
-async def test_who_is_turned_away_says_so_once_and_ends_with_another_code(
-    status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"title": "No key.", "detail": "send one"}, status=status)
-
-    async with serving(answer) as url:
-        code = await main(Options(url=url, fast=True, devices=3, ticks=5, quiet=True, key="k-1"))
-    error = capsys.readouterr().err
-    assert code == 3
-    assert error == f"simulator: {status} No key: send one. Look at --key.\n"
-
-
-async def test_too_many_is_for_now_and_comes_again_when_it_was_told_to() -> None:
-    came: dict[bytes, list[float]] = {}
-
-    async def answer(request: web.Request) -> web.Response:
-        times = came.setdefault(await request.read(), [])
-        times.append(asyncio.get_running_loop().time())
-        return (
-            web.json_response({}, status=202)
-            if len(times) > 1
-            else web.Response(status=429, headers={"Retry-After": "1"})
-        )
-
-    async with serving(answer) as url:
-        summary = await run(url, devices=2, ticks=1)
-    assert (summary["accepted"], summary["retried"]) == (4, 4)
-    assert all(second - first >= 1 for first, second in came.values())
 
 
 async def test_no_server_is_one_line_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:

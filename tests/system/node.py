@@ -257,9 +257,16 @@ class Node:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """One request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        port: int | None = None,
+    ) -> Answer:
+        """One request on a connection of its own, to the acceptors or another `port`."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=PATIENCE_S)
         try:
             content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
             kind = {} if content is None else {"Content-Type": "application/json"}
@@ -267,7 +274,7 @@ class Node:
             response = connection.getresponse()
             raw = response.read()
             is_json = "json" in response.getheader("Content-Type", "")
-            return Answer(response.status, json.loads(raw) if is_json else raw, dict(response.getheaders()))
+            return Answer(response.status, json.loads(raw) if is_json and raw else raw, dict(response.getheaders()))
         finally:
             connection.close()
 

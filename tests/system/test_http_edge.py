@@ -1,6 +1,6 @@
 """The edge of HTTP on a running node, in bytes: what is no request, what comes too slowly, what does not end.
 
-Every answer is a problem in HSEIE's form, nothing of what is smuggled gets in, and the node logs no error.
+Every answer is a problem in HSEIE's form, nothing of what is smuggled gets in, and no error stands in the node's log.
 """
 
 import json
@@ -36,6 +36,8 @@ def node(module_stage: Stage, new_database: Callable[[], str]) -> Iterator[Node]
         HSEIE_HTTP__CONNECTIONS_MAX=str(CONNECTIONS_MAX),
     ).start()
     yield node
+    ended = node.processes()["acceptor-0"]["stats"]["connections_ended"]
+    assert set(ended) == {"bad_request", "head_too_large", "slow_head", "silent", "turned_away"}
     assert {row["restarts"] for row in node.processes().values()} == {0}
     log = (node.folder / "stderr").read_text()
     assert '"error"' not in log, log
@@ -120,6 +122,8 @@ NO_REQUESTS = {
     "garbage": b"smuggled garbage\r\n\r\n",
     "lines only": b"\x00\x01\x02\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a request of HTTP/2.0": post(meter("smuggled"), version="HTTP/2.0"),
+    "HTTP/0.9 in a head of 1.0": b"GET /livez HTTP/0.9\r\nHost: node\r\n\r\n",
     "HTTP/9.9": b"GET / HTTP/9.9\r\nHost: node\r\n\r\n",
     "TLS": bytes.fromhex("16030100c8010000c40303") + bytes(200),
     "a method that is none": b"G(T / HTTP/1.1\r\nHost: node\r\n\r\n",

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any, cast
+from unittest.mock import Mock, call
 
 import orjson
 import pytest
@@ -30,9 +31,10 @@ def key(**more: Any) -> Key:
 class Ring:
     """Knows one key."""
 
-    def __init__(self, known: Key, problem: str | None = None) -> None:
+    def __init__(self, known: Key, problem: str = "") -> None:
         self.known, self.problem = known, problem
 
+        self.keys = 1
         self.new: set[str] = set()  # known after the next look at the file
         self.looks = 0
         self._others: set[str] = set()
@@ -78,7 +80,7 @@ class Counter:
         self.spent += amount
 
 
-def doorman(known: Key, *, wait_s: float = 0.0, problem: str | None = None) -> Doorman:
+def doorman(known: Key, *, wait_s: float = 0.0, problem: str = "") -> Doorman:
     return Doorman(
         cast(KeyRing, Ring(known, problem)),
         cast(DeviceRegistry, Registry()),
@@ -169,6 +171,19 @@ def test_a_key_that_was_just_made_is_good_at_once_and_strangers_do_not_keep_us_r
     at_door.admit(CIMultiDict({"X-API-Key": "stranger"}), "ingest")
     at_door.admit(CIMultiDict(BEARER), "ingest")
     assert ring.looks == 2
+
+
+def test_the_log_says_once_that_the_keys_cannot_be_read_and_once_that_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Mock()
+    monkeypatch.setattr("hseie.admission._log", log)
+    at_door = doorman(key())
+    for problem in ("", "the file is gone", "the file is gone", "", ""):
+        cast(Ring, at_door.ring).problem = problem
+        at_door.refresh(0.0)
+    assert log.method_calls == [
+        call.warning("keys_not_readable", reason="the file is gone"),
+        call.info("keys_readable", keys=1),
+    ]
 
 
 def test_a_scope_that_is_missing_is_named() -> None:

@@ -39,6 +39,7 @@ CHOICES = {
 IN_RANGE = {
     "http.acceptors": 3,
     "http.body_bytes_max": 4096,
+    "http.bodies_bytes_max": 99_000_000,
     "ingest.frames_in_flight_max": 9,
     "ingest.frame_bytes_max": 33_000_000,
     "writer.shards": 5,

@@ -1,17 +1,28 @@
 """The description of the interface: valid, and made from the declarations."""
 
+import ast
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import hseie.analytics
+from hseie.access import NOT_ALLOWED, OVER_QUOTA
+from hseie.analytics import audits, history, performance
 from hseie.config import Auth, Config, Http
-from hseie.openapi import document, problems_of_keys
-from hseie.problems import PROBLEMS
-from hseie.readings import KINDS
+from hseie.openapi import document, text
+from hseie.openapi_keys import problems_of_keys
+from hseie.openapi_schemas import example_reading, reference
+from hseie.problems import ITEM_CODES, PROBLEMS
+from hseie.readings import KINDS, METER
 from hseie.route_table import ROUTES
+from tests.described import validate
+
+ROOT = Path(__file__).resolve().parents[2]
 
 STATIC = Path(hseie.analytics.__file__).parent / "static"
 
@@ -35,12 +46,133 @@ def test_every_field_of_every_kind_is_described_with_its_range() -> None:
 
 
 def test_limits_are_those_of_the_configuration() -> None:
-    assert "up to 77 readings" in document(Config(http=Http(batch_readings_max=77)))["info"]["description"]
+    described = document(Config(http=Http(batch_readings_max=77)))
+    assert "up to 77 readings" in described["info"]["description"]
+    for name in ("Readings", *(f"{kind.name.capitalize()}Readings" for kind in KINDS)):
+        assert described["components"]["schemas"][name]["maxItems"] == 77
+
+
+def test_it_is_the_same_at_every_start_and_the_one_in_docs() -> None:
+    assert text(Config()) == text(Config())
+    assert (ROOT / "docs" / "openapi.json").read_text() == text(Config()), "run `make docs`"
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _nodes(child)
+
+
+def test_every_component_is_used_and_every_reference_leads_to_one() -> None:
+    described = document(Config())
+    used = {node["$ref"] for node in _nodes(described) if "$ref" in node}
+    assert used == {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
+
+
+def test_examples_are_good_by_their_own_schemas() -> None:
+    described = document(Config())
+    seen = 0
+    for node in _nodes(described):
+        schema = node.get("schema", node)
+        examples = node.get("examples", ())
+        for example in [one["value"] for one in examples.values()] if isinstance(examples, dict) else examples:
+            validate(example, schema, described)
+            seen += 1
+    assert seen > 20
+
+
+@pytest.mark.parametrize("wrong", [{"voltage": "230"}, {"voltage": 501}, {"more": 1}, {"timestamp": "today"}])
+def test_readings_are_strict(wrong: dict[str, Any]) -> None:
+    described = document(Config())
+    for name in ("MeterReading", "Reading"):
+        validate(example_reading(METER), reference(name), described)
+        with pytest.raises(ValidationError):
+            validate(example_reading(METER) | wrong, reference(name), described)
+
+
+def test_answers_may_grow() -> None:
+    closed = [name for name, schema in document(Config())["components"]["schemas"].items() if _is_closed(schema)]
+    assert closed == [f"{kind.name.capitalize()}Reading" for kind in KINDS]
+
+
+def _is_closed(schema: dict[str, Any]) -> bool:
+    return schema.get("additionalProperties") is False
+
+
+def test_parameters_are_those_that_the_routes_know() -> None:
+    known = {
+        "/v1/analytics/history/meter/{id}": history.PARAMETERS,
+        "/v1/analytics/history/vehicle/{id}": history.PARAMETERS,
+        "/v1/analytics/performance/{vehicleId}": performance.PARAMETERS,
+        "/v1/audit": ("days",),
+        "/readyz": ("verbose",),
+    }
+    for route in ROUTES:
+        described = {parameter.name for parameter in route.parameters if parameter.place == "query"}
+        assert described == set(known.get(route.path, ())), route.path
+    schemas = {parameter.name: parameter.schema for route in ROUTES for parameter in route.parameters}
+    assert schemas["limit"] == {
+        "type": "integer", "minimum": 1, "maximum": history.LIMIT_MAX, "default": history.LIMIT_DEFAULT
+    }  # fmt: skip
+    assert schemas["resolution"]["enum"] == list(history.RESOLUTIONS)
+    assert schemas["order"]["enum"] == list(history.ORDERS)
+    assert schemas["days"]["default"] == audits.DAYS
+
+
+def test_every_parameter_of_a_path_is_described() -> None:
+    for path, item in document(Config())["paths"].items():
+        for operation in item.values():
+            described = [one for one in operation.get("parameters", ()) if one["in"] == "path"]
+            assert [f"{{{one['name']}}}" for one in described] == [part for part in path.split("/") if "{" in part]
+            assert all(one["required"] and one["description"] and one["schema"]["pattern"] for one in described)
+
+
+def test_operations_keep_their_names() -> None:
+    # Generated clients call them so.
+    names = [operation["operationId"] for item in document(Config())["paths"].values() for operation in item.values()]
+    assert len(set(names)) == len(names)
+    assert set(names) >= {
+        "post_ingest", "post_ingest_meter", "post_ingest_vehicle", "get_ingest_jobs_jobId", "get_ingest_queue_stats",
+        "get_ingest_meter_id_current", "get_analytics_history_vehicle_id", "get_analytics_performance_vehicleId",
+        "get_analytics_stats", "get_audit", "get_health", "get_livez", "get_readyz", "get_metrics",
+        "get_api_openapi_json",
+    }  # fmt: skip
+
+
+def test_links_lead_to_operations_with_their_parameters() -> None:
+    described = document(Config())
+    operations = {
+        operation["operationId"]: operation for item in described["paths"].values() for operation in item.values()
+    }
+    links = [link for node in _nodes(described["paths"]) for link in node.get("links", {}).values()]
+    assert len(links) > 10
+    for link in links:
+        known = {parameter["name"] for parameter in operations[link["operationId"]]["parameters"]}
+        assert set(link["parameters"]) <= known
+
+
+def test_codes_of_errors_are_declared() -> None:
+    # Every first argument of ErrorItem(...) in the package: none is given that is not described, and none is described
+    # in vain.
+    given = set()
+    for file in (ROOT / "hseie").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ErrorItem":
+                given |= {one.value for one in node.args[:1] if isinstance(one, ast.Constant)}
+    assert given | {NOT_ALLOWED, OVER_QUOTA} == set(ITEM_CODES)
 
 
 def test_routes_are_declared_once_and_name_declared_problems() -> None:
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
     assert {code for route in ROUTES for code in route.problems} <= set(PROBLEMS)
+
+
+def test_what_any_request_may_meet_is_described_with_every_route() -> None:
+    for item in document(Config())["paths"].values():
+        for operation in item.values():
+            codes = {code for answer in operation["responses"].values() for code in answer.get("x-problem-codes", ())}
+            assert codes >= {"bad_request", "head_too_large", "request_timeout", "expectation_failed", "internal"}
 
 
 def test_answers_that_may_be_retried_say_when() -> None:

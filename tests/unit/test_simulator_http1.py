@@ -1,11 +1,8 @@
 """Answers put together from pieces, and what they say."""
 
 import itertools
-import ssl
-from pathlib import Path
 
 import pytest
-import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,22 +104,6 @@ def test_addresses(url: str, target: Target) -> None:
 def test_addresses_that_are_refused(url: str) -> None:
     with pytest.raises(ValueError):
         Target.of(url)
-
-
-def test_https_is_checked_by_the_authorities_named_or_those_of_the_system(tmp_path: Path) -> None:
-    ca = trustme.CA()
-    file = tmp_path / "ca.pem"
-    ca.cert_pem.write_to_path(str(file))
-    for target in (Target.of("https://host/base/", str(file)), Target.of("https://host")):
-        assert (target.host, target.port) == ("host", 443)
-        assert target.tls is not None
-        assert (target.tls.verify_mode, target.tls.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert len(Target.of("https://host:1", str(file)).tls.get_ca_certs()) == 1  # type: ignore[union-attr]
-    for wrong in (tmp_path / "absent", Path(__file__)):
-        with pytest.raises(ValueError, match="cannot be read"):
-            Target.of("https://host", str(wrong))
-    with pytest.raises(ValueError, match="--ca is for https"):
-        Target.of("http://host", str(file))
 
 
 def test_the_head_of_a_request() -> None:

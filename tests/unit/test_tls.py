@@ -297,8 +297,7 @@ async def test_connections_that_are_not_secured_count_and_those_above_the_limit_
             await asyncio.sleep(0.01)
     with pytest.raises(OSError):
         await ask(server.port, authority)
-    figures = server.handshake_figures()
-    assert (figures["handshakes"], figures["handshakes_turned_away"]) == (4, 1)
+    assert (server.handshake_figures()["handshakes"], server.entrance.ended["turned_away"]) == (4, 1)
     for _, writer in stalled:
         writer.close()
     async with asyncio.timeout(10):

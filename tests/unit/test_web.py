@@ -290,3 +290,46 @@ def test_some_files_are_not_for_connections(monkeypatch: pytest.MonkeyPatch) -> 
         assert connections.connections_limit(0) == wanted
         assert connections.connections_limit(20) == 20
         assert connections.connections_limit(2_000_000) == wanted
+
+
+async def test_who_does_not_read_his_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 0.3)
+
+    async def large(request: web.Request) -> web.Response:
+        return web.Response(body=bytes(20_000_000))  # more than all buffers on its way
+
+    app = new_app(1000)
+    app.router.add_get("/large", large)
+    server = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0, head_timeout_s=1.0)
+    _, writer = await asyncio.open_connection(HOST, server.port, limit=1024)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(20):
+        while not server.entrance.ended["slow_reader"]:
+            await asyncio.sleep(0.02)
+        while server.connections:
+            await asyncio.sleep(0.02)
+    # Who reads slowly, and does, is served.
+    async with aiohttp.ClientSession() as session, session.get(_url(server, "/large")) as answer:
+        got = 0
+        async for piece in answer.content.iter_chunked(1_000_000):
+            got += len(piece)
+            await asyncio.sleep(0.05)
+    assert got == 20_000_000
+    assert server.entrance.ended["slow_reader"] == 1
+    writer.close()
+    await server.stop(0.1)
+
+
+async def test_no_answer_names_the_libraries(server: Server) -> None:
+    async with aiohttp.ClientSession() as session:
+        for path in ("/ok", "/nowhere", "/broken"):
+            async with session.get(_url(server, path)) as answer:
+                assert answer.headers["Server"] == "hseie"
+
+
+async def test_another_http_than_1_is_answered_in_1_1(server: Server) -> None:
+    for line in (b"GET /ok HTTP/2.0", b"GET /ok HTTP/0.9", b"GET /ok"):
+        reader, writer = await asyncio.open_connection(HOST, server.port)
+        writer.write(line + b"\r\nHost: x\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+        writer.close()

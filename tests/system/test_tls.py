@@ -17,7 +17,7 @@ from tests.system.certificates import HOST, Authority, Pair
 from tests.system.conftest import Stage
 from tests.system.curl import curl, needs_curl, refused
 from tests.system.ledger import meter
-from tests.system.node import Answer, Node, eventually
+from tests.system.node import PYTHON, Answer, Node, eventually
 
 pytestmark = needs_curl
 
@@ -89,6 +89,10 @@ def node(
     assert node.audit()["balanced"]
     log = (node.folder / "stderr").read_text()
     assert "Traceback" not in log, log
+    socket_file = node.data / "run" / "analytics.sock"
+    assert socket_file.exists()
+    node.stop()
+    assert not socket_file.exists()
 
 
 # --- who is served, and how -------------------------------------------------------------------------------------------
@@ -186,6 +190,18 @@ def test_an_acceptor_comes_back_with_its_certificate(node: SecureNode) -> None:
         assert node.ask("/livez").status == 200
 
 
+def test_a_reload_costs_nobody_his_request(node: SecureNode) -> None:
+    with subprocess.Popen(
+        [*PYTHON, "reload", "--data", str(node.data)], env=node.environ, stdout=subprocess.DEVNULL
+    ) as reload:
+        sent = 0
+        while reload.poll() is None:
+            assert node.ask("/v1/ingest/meter", "--retry", "9", body=meter(f"L-{sent}")).status == 202
+            sent += 1
+        print(f"{sent} requests during a reload")
+    assert reload.returncode == 0
+
+
 # --- renewal ----------------------------------------------------------------------------------------------------------
 
 
@@ -232,7 +248,13 @@ def test_a_renewal_that_is_broken_leaves_the_former_one(node: SecureNode, author
     time.sleep(5)  # two looks more
     assert told() == 3, "each process tells it once"
     assert "hseie_acceptor_certificate_stale" in str(node.ask("/metrics").body)
+    killed = node.kill("acceptor-0")  # it has no former one to go on with
+    again = ("--retry", "20", "--retry-all-errors")
+    for number in range(10):
+        assert node.ask("/v1/ingest/meter", *again, body=meter(f"B-{number}")).status == 202
+    assert node.processes()["acceptor-1"]["restarts"] == 0
     pair.write(certificate, key)
+    node.until_back("acceptor-0", killed, 60)
     eventually(lambda: not trouble(), "the whole pair is taken", SOON_S)
     eventually(lambda: node.serial() != former, "it is shown", SOON_S)
 

@@ -16,7 +16,7 @@ from hseie import connections, problems
 from hseie import web as hseie_web
 from hseie.errors import ConfigError, PortTakenError
 from hseie.http_server import Server, start_server
-from hseie.ports import Listeners, bind, ensure_port_free
+from hseie.ports import Listeners, analytics_path, bind, bind_unix, ensure_port_free
 from hseie.web import new_app, problem
 
 HOST = "127.0.0.1"
@@ -211,8 +211,13 @@ async def test_listeners_of_acceptors_that_go_are_served_by_the_others(tmp_path:
     first.listen()
     with pytest.raises(PortTakenError):
         Listeners(HOST, port, 0, tmp_path)
+    inside = listeners.of_analytics[-1]
+    assert (inside.family, inside.getsockname()) == (socket.AF_UNIX, str(analytics_path(tmp_path)))
+    assert analytics_path(tmp_path).stat().st_mode & 0o777 == 0o600
     listeners.close()
     ensure_port_free(HOST, port)
+    with pytest.raises(ConfigError, match=r"analytics\.sock"):
+        bind_unix(analytics_path(tmp_path / "nowhere"))
 
 
 async def test_a_taken_port_is_named() -> None:

@@ -333,8 +333,8 @@ def test_a_node_without_keys_does_not_listen_on_a_network_unless_it_is_told_to()
     assert access("0.0.0.0", open_to_network=True) == "everybody"
     tls = Tls(certificate="c", key="k", client_ca="a")
     assert who_is_let_in(Config(http=Http(host="0.0.0.0"), tls=tls)) == "certificates"
+    optional = msgspec.structs.replace(tls, client_certificates="optional")
     with pytest.raises(ConfigError, match=r"tls\.client_ca"):
-        optional = msgspec.structs.replace(tls, client_certificates="optional")
         who_is_let_in(Config(http=Http(host="0.0.0.0"), tls=optional))
     with pytest.raises(ConfigError, match=r"auth\.mode = .*auth\.open_to_network = true") as caught:
         access("0.0.0.0")

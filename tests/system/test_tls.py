@@ -341,11 +341,12 @@ def test_a_device_sends_its_own_readings_only(closed: SecureNode, key: tuple[str
 
 def test_a_device_asks_about_itself_only(closed: SecureNode, key: tuple[str, str]) -> None:
     told = ("--header", "X-HSEIE-Client-Name: D%3A2")
+    told_softly = ("--header", "x-hseie-client-name: D%3A2")
     own = "/v1/ingest/meter/D:1/current"
     for port in (closed.port, closed.port + 1):  # by way of an acceptor, and directly
         eventually(lambda port=port: closed.ask(own, *key, port=port).status == 200, "its state", SOON_S)  # type: ignore[misc]
         assert closed.ask("/v1/ingest/meter/D%3A1/current", *key, port=port).status == 200
-        for options in ((), told):
+        for options in ((), told, told_softly):
             other = closed.ask("/v1/ingest/meter/D:2/current", *key, *options, port=port)
             assert code(other) == (403, "device_not_allowed")
         for path in ("/v1/analytics/stats", "/v1/audit", "/metrics"):

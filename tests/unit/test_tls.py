@@ -3,6 +3,8 @@ handshakes of an HTTPS server."""
 
 import asyncio
 import datetime
+import errno
+import itertools
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -349,17 +351,19 @@ async def test_without_files_for_sockets_those_that_wait_are_taken_later(
 ) -> None:
     monkeypatch.setattr(handshakes, "_ACCEPT_AGAIN_S", 0.2)
     bound = bind(HOST, 0)
-    left = [OSError(24, "Too many open files")]
+    loop = asyncio.get_running_loop()
+    refused_at: list[float] = []
 
     class Poor(socket.socket):
         def accept(self) -> tuple[socket.socket, object]:
-            if left:
-                raise left.pop()
+            if len(refused_at) < 3:
+                refused_at.append(loop.time())
+                raise OSError(errno.EMFILE, "Too many open files")
             return super().accept()
 
     poor = Poor(bound[0].family, bound[0].type, bound[0].proto, fileno=bound[0].detach())
     poor.setblocking(False)
     server = await serve(certificates.context, sockets=[poor])
     assert await ask(server.port, authority) == b"null"
-    assert left == []
+    assert all(second - first > 0.1 for first, second in itertools.pairwise(refused_at)), "it does not spin"
     await server.stop(1.0)

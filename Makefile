@@ -30,11 +30,11 @@ test: setup
 faults: setup
 	HSEIE_FAULT_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults $(ARGS)
 
-# What hypothesis makes up for the wire (tests/wire), which `make test` does for seconds, for so many inputs in all;
-# HSEIE_TEST_SEED repeats a run.
+# What is made up for the wire: by hypothesis (tests/wire), and by schemathesis from the description. `make test` does it
+# for seconds, this for so many inputs in all, and some thousand requests besides. HSEIE_TEST_SEED repeats a run.
 INPUTS ?= 100000
 fuzz: setup
-	HSEIE_FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest tests/wire -k fuzz -rP $(ARGS)
+	HSEIE_FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest tests/wire tests/system/test_schemathesis.py -k "fuzz or schemathesis" -rP $(ARGS)
 
 # Takes the safety lines out, one at a time, and looks whether a test fails (tests/mutants).
 mutants: setup

@@ -264,6 +264,8 @@ def test_a_renewal_that_is_broken_leaves_the_former_one(node: SecureNode, author
     time.sleep(5)  # two looks more
     assert told() == 3, "each process tells it once"
     assert "hseie_acceptor_certificate_stale" in str(node.ask("/metrics").body)
+    done = node.command("reload")
+    assert (done.returncode, "has expired" in done.stderr) == (78, True), done
     killed = node.kill("acceptor-0")  # it has no former one to go on with
     for number in range(10):
         node.send(f"B-{number}", may_break=True)

@@ -142,6 +142,38 @@ class Readiness(_Answer):
     checks: list[Check]
 
 
+class Rates(_Answer):
+    """Readings a second over the ten seconds before `at`."""
+
+    at: Annotated[float, msgspec.Meta(description="Unix time in seconds")]
+    received: Annotated[float, msgspec.Meta(description="in requests that could be parsed")]
+    committed: Annotated[float, msgspec.Meta(description="stored in PostgreSQL")]
+    rejected: Annotated[float, msgspec.Meta(description="refused for what they hold")]
+
+
+class Past(_Answer):
+    """The first event of `/v1/live`, `past`: what the events before would have said of the rates."""
+
+    rates: list[Rates]
+
+
+class Now(_Answer):
+    """Every other event of `/v1/live`, `now`. Null is what is not known at the moment."""
+
+    state: Annotated[str | None, msgspec.Meta(description="of the node; null where its supervisor does not answer")]
+    version: str
+    checks: Annotated[list[Check], msgspec.Meta(description="what `/readyz?verbose` lists")]
+    rates: Rates | None
+    waiting: Annotated[int | None, msgspec.Meta(description="readings in journals, not yet committed")]
+    active: Annotated[int | None, msgspec.Meta(description="readings in the flushes that run")]
+    missing_shards: Annotated[list[int], msgspec.Meta(description="shards whose readings are not in these two")]
+    rejected: Annotated[int | None, msgspec.Meta(description="readings refused since the acceptors started")]
+    problems: Annotated[dict[str, int], msgspec.Meta(description="requests refused since then, by code")]
+    dead_lettered: Annotated[int | None, msgspec.Meta(description="readings that PostgreSQL refused")]
+    fleet: Annotated[Fleet | None, msgspec.Meta(description="the latest known; null where PostgreSQL never answered")]
+    fleet_is_old: Annotated[bool, msgspec.Meta(description="PostgreSQL did not answer the latest question")]
+
+
 class AuditTables(_Answer):
     """What the tables hold of a kind; rows and devices are those of the days of history that were read."""
 
@@ -220,4 +252,4 @@ class Audit(_Answer):
     differences: Annotated[list[str], msgspec.Meta(description="every place that does not agree")]
 
 
-SCHEMAS: tuple[type[Any], ...] = (QueueCounts, Job, Performance, Fleet, Audit, Health, Readiness)
+SCHEMAS: tuple[type[Any], ...] = (QueueCounts, Job, Performance, Fleet, Past, Now, Audit, Health, Readiness)

@@ -45,6 +45,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     keepalive_s: Seconds = 75.0
     head_timeout_s: Seconds = 20.0
     body_timeout_s: Seconds = 30.0
+    cors_origins: list[str] = msgspec.field(default_factory=list)
 
 
 class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,6 +1,8 @@
 """Reading the configuration: one TOML file, the environment above it, the command line above that."""
 
 import difflib
+import re
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,9 @@ import msgspec
 from hseie.config import Config
 from hseie.config_sources import Value, values
 from hseie.errors import ConfigError
+
+# In the one form that browsers send.
+_ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ def load(
             continue
         section, name = item.key.split(".", 1)
         try:
-            converted = msgspec.convert(item.value, types[item.key], strict=isinstance(item.value, str) is False)
+            converted = _convert(item.value, types[item.key])
         except msgspec.ValidationError as error:
             mistakes.append(f"{item.key} ({item.origin}): {str(error)[:1].lower()}{str(error)[1:]}")
             continue
@@ -59,6 +64,13 @@ def _key_types() -> dict[str, Any]:
         for section in msgspec.structs.fields(Config)
         for field in msgspec.structs.fields(section.type)
     }
+
+
+def _convert(value: Any, wanted: Any) -> Any:
+    """Return a value of the wanted type; texts stand for numbers, and with commas for lists."""
+    if isinstance(value, str) and typing.get_origin(wanted) is list:
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return msgspec.convert(value, wanted, strict=not isinstance(value, str))
 
 
 def _unknown(item: Value, types: Mapping[str, Any]) -> str:
@@ -118,8 +130,18 @@ def _broken_relations(config: Config) -> list[str]:
             "tls.client_ca needs tls.certificate and tls.key: without TLS no client could show a certificate",
         ),
         (
+            all(map(_is_origin, config.http.cors_origins)),
+            "http.cors_origins must hold exact origins like https://fleet.example or http://localhost:8080: scheme and "
+            "host in small letters, a port only where it is not the usual one, no path, no *",
+        ),
+        (
             not config.postgres.url or urlsplit(config.postgres.url).scheme in ("postgresql", "postgres"),
             "postgres.url must be like postgresql://user:password@host:5432/database",
         ),
     )
     return [message for holds, message in relations if not holds]
+
+
+def _is_origin(text: str) -> bool:
+    default_port = ":443" if text.startswith("https:") else ":80"
+    return _ORIGIN.fullmatch(text) is not None and not text.endswith(default_port)

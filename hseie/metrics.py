@@ -223,6 +223,12 @@ ANALYTICS = (
         "Limit: 51 times `analytics.connections`; above it 503 `overloaded`.",
     ),
     *_https("analytics"),
+    gauge("hseie_analytics_live_listeners", "live_listeners", "Listeners to `/v1/live`, dashboards mostly."),
+    gauge(
+        "hseie_analytics_live_listeners_limit",
+        "limits.live_listeners",
+        "Limit: fixed (`analytics/live.py`); above it 503 `overloaded`.",
+    ),
 )
 
 MAINTENANCE = (

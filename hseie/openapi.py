@@ -15,7 +15,8 @@ from hseie.openapi_answers import answer, links, problem_answers
 from hseie.openapi_keys import SECURITY_SCHEMES, problems_of_access, security
 from hseie.openapi_schemas import EXAMPLE_JOB, Schema, device_id, example_reading, reference, schemas
 from hseie.readings import KINDS
-from hseie.route_table import ROUTES, Route, operation_id
+from hseie.route import Route, operation_id
+from hseie.route_table import ROUTES
 
 
 def document(config: Config) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from hseie.openapi_schemas import Schema, reference
 from hseie.problems import CONTENT_TYPE, PROBLEMS
 from hseie.readings import KINDS
 from hseie.retry_after import RETRY_AFTER_MAX_S
-from hseie.route_table import Route, operation_id
+from hseie.route import Route, operation_id
 
 _TEXT: Schema = {"type": "string"}
 _SAID = {
@@ -53,6 +53,10 @@ def answer(route: Route, status: int) -> Schema:
     elif shape is not None:
         types = (shape,) if isinstance(shape, str) else shape
         described["content"] = {content_type: {"schema": _TEXT} for content_type in types}
+    if route.events:
+        # OpenAPI 3.1 has no word for what a stream is made of.
+        events = {name.lower(): reference(name) for name in route.events}
+        described["content"] = {"text/event-stream": {"schema": _TEXT | {"x-events": events}}}
     return described
 
 

@@ -2,7 +2,7 @@
 
 from hseie.config import Config
 from hseie.openapi_schemas import Schema
-from hseie.route_table import Route
+from hseie.route import Route
 
 SECURITY_SCHEMES: dict[str, Schema] = {
     "bearer": {

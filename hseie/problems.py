@@ -142,7 +142,7 @@ def problem_answer(
     }
     if errors:
         document["errors"] = [msgspec.to_builtins(error) for error in errors[:ERRORS_MAX]]
-    headers = {"Content-Type": CONTENT_TYPE}
+    headers = {"Content-Type": CONTENT_TYPE, "X-Content-Type-Options": "nosniff"}
     if problem.retryable:
         estimate = problem.retry_s if retry_s is None else retry_s
         headers["Retry-After"] = str(retry_after_s(estimate, random.random()))  # noqa: S311  # jitter, not a secret

@@ -1,6 +1,6 @@
 """What the HTTP applications share: answers in HSEIE's form, bodies in time, the last net under every request."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ import structlog
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
+from hseie.browsers import admit_origins, harden
 from hseie.problems import ErrorItem, ProblemAnswer, problem_answer
 
 JSON = "application/json"
@@ -123,9 +124,14 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else ""
 
 
-def new_app(body_bytes_max: int) -> web.Application:
-    """Return an application on which unknown paths, wrong methods and bugs are answered as problems."""
+def new_app(body_bytes_max: int, cors_origins: Collection[str] = (), *, hsts: bool = False) -> web.Application:
+    """Return an application on which unknown paths, wrong methods and bugs are answered as problems.
+
+    Pages of `cors_origins` may read its answers. `hsts`: it is served over TLS, and browsers shall insist on that.
+    """
     farewell = Farewell()
     app = web.Application(middlewares=[_safety_net(farewell)], client_max_size=body_bytes_max)
     app[FAREWELL] = farewell
+    harden(app, hsts=hsts)
+    admit_origins(app, cors_origins)
     return app

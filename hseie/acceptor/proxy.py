@@ -33,6 +33,10 @@ _ANSWER_TIMEOUT_S = 60.0
 _CONNECTIONS_MAX = 64
 _HEALTH_PATHS = frozenset(("/health", "/readyz", "/metrics"))
 _HEALTH_CONNECTIONS_MAX = 8
+_STREAM_PATHS = frozenset(("/v1/live",))
+# Together the acceptors may ask for more than analytics has room for; it is the one that says no.
+_STREAMS_MAX = 100
+_STREAM_SILENCE_MAX_S = 15.0
 
 
 class AnalyticsProxy:
@@ -44,6 +48,10 @@ class AnalyticsProxy:
         self._session = _session(path, _CONNECTIONS_MAX)
         # Load balancers and Prometheus do not queue behind dashboards.
         self._health_session = _session(path, _HEALTH_CONNECTIONS_MAX)
+        # Answers without an end take no connection from those that have one, and no time-out but that of silence.
+        self._stream_session = _session(path, _STREAMS_MAX, total_s=None, silence_s=_STREAM_SILENCE_MAX_S)
+        self._streams: set[aiohttp.ClientResponse] = set()
+        self._ended = False
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """Answer with what analytics answers; 503 when it does not."""
@@ -59,7 +67,7 @@ class AnalyticsProxy:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         headers |= client_name_header(request)
         response: web.StreamResponse | None = None
-        session = self._health_session if request.path in _HEALTH_PATHS else self._session
+        session = self._session_for(request.path)
         try:
             async with session.request(request.method, url, headers=headers, allow_redirects=False) as answer:
                 response = web.StreamResponse(status=answer.status, reason=answer.reason)
@@ -70,6 +78,8 @@ class AnalyticsProxy:
                     response.content_length = answer.content_length
                 say_farewell(request, response)
                 await response.prepare(request)
+                if session is self._stream_session:
+                    return await self._pass_stream(answer, response)
                 async for piece in answer.content.iter_any():
                     await response.write(piece)
                 await response.write_eof()
@@ -79,14 +89,41 @@ class AnalyticsProxy:
                 raise ConnectionError("analytics went away in the middle of an answer") from None
             return problem("analytics_unavailable")
 
+    def _session_for(self, path: str) -> aiohttp.ClientSession:
+        if path in _STREAM_PATHS:
+            return self._stream_session
+        return self._health_session if path in _HEALTH_PATHS else self._session
+
+    async def _pass_stream(self, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> web.StreamResponse:
+        self._streams.add(answer)
+        try:
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+        except aiohttp.ClientError:
+            if not self._ended:
+                raise
+        finally:
+            self._streams.discard(answer)
+        await response.write_eof()
+        return response
+
+    async def end_streams(self, app: web.Application) -> None:
+        """End answers without an end; for `on_shutdown`, as the server would wait for them until its time-out."""
+        self._ended = True
+        for answer in self._streams:
+            answer.close()
+
     async def close(self) -> None:
         await self._session.close()
+        await self._stream_session.close()
         await self._health_session.close()
 
 
-def _session(path: Path, connections_max: int) -> aiohttp.ClientSession:
+def _session(
+    path: Path, connections_max: int, total_s: float | None = _ANSWER_TIMEOUT_S, silence_s: float | None = None
+) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.UnixConnector(str(path), limit=connections_max),
-        timeout=aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_S, connect=2.0),
+        timeout=aiohttp.ClientTimeout(total=total_s, sock_read=silence_s, connect=2.0),
         auto_decompress=False,
     )

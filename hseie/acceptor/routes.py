@@ -203,12 +203,13 @@ class IngestRoutes:
 
 def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web.Application:
     """Return the application of an acceptor."""
-    app = new_app(config.http.body_bytes_max)
+    app = new_app(config.http.body_bytes_max, config.http.cors_origins)
     for path, kind in {"/v1/ingest": None, **{f"/v1/ingest/{kind.name}": kind for kind in KINDS}}.items():
         app.router.add_post(path, ingest.route(kind), expect_handler=answer_expect)
         app.router.add_route("*", path, _only_post, expect_handler=answer_expect)
     app.router.add_get("/livez", _alive, expect_handler=answer_expect)
     app.router.add_route("*", _ANY_PATH, proxy.pass_on, expect_handler=answer_expect)
+    app.on_shutdown.append(proxy.end_streams)
     return app
 
 

@@ -56,26 +56,31 @@ class FleetRoute:
 
     async def stats(self, request: web.Request) -> web.Response:
         Query(request.query, ()).check()
+        return http.json_answer(await self.figures())
+
+    async def figures(self) -> Fleet:
+        """Return the figures of the fleet, none older than it takes to keep the database at ease.
+
+        Raises DatabaseUnavailableError and TooManyQueriesError.
+        """
         (devices, total_readings, computed_at), oldest, sums = await asyncio.gather(
             self._devices.value(), self._oldest.value(), self._sums.value()
         )
-        return http.json_answer(
-            Fleet(
-                total_vehicles=devices["total_vehicles"],
-                total_meters=devices["total_meters"],
-                total_readings=total_readings,
-                avg_soc=_number(devices["avg_soc"]),
-                avg_battery_temp=_number(devices["avg_battery_temp"]),
-                oldest_reading=rfc3339(oldest) if oldest is not None else None,
-                latest_reading=rfc3339(devices["latest_reading"]) if devices["latest_reading"] is not None else None,
-                energy_period=ENERGY_PERIOD,
-                total_energy_consumed_ac=hundredths(sums.energy.ac_kwh) if sums is not None else None,
-                total_energy_delivered_dc=hundredths(sums.energy.dc_kwh) if sums is not None else None,
-                efficiency_ratio=_number(sums.energy.efficiency_pct) if sums is not None else None,
-                energy=_energy_answer(sums) if sums is not None else None,
-                ingest_rate=rate(self._samples),
-                computed_at=rfc3339(computed_at),
-            )
+        return Fleet(
+            total_vehicles=devices["total_vehicles"],
+            total_meters=devices["total_meters"],
+            total_readings=total_readings,
+            avg_soc=_number(devices["avg_soc"]),
+            avg_battery_temp=_number(devices["avg_battery_temp"]),
+            oldest_reading=rfc3339(oldest) if oldest is not None else None,
+            latest_reading=rfc3339(devices["latest_reading"]) if devices["latest_reading"] is not None else None,
+            energy_period=ENERGY_PERIOD,
+            total_energy_consumed_ac=hundredths(sums.energy.ac_kwh) if sums is not None else None,
+            total_energy_delivered_dc=hundredths(sums.energy.dc_kwh) if sums is not None else None,
+            efficiency_ratio=_number(sums.energy.efficiency_pct) if sums is not None else None,
+            energy=_energy_answer(sums) if sums is not None else None,
+            ingest_rate=rate(self._samples),
+            computed_at=rfc3339(computed_at),
         )
 
     async def sample_rate(self) -> None:

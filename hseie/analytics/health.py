@@ -38,6 +38,7 @@ class HealthRoutes:
         self._now = now
         self._shards = shards
         self._lock = asyncio.Lock()
+        self._ping: asyncio.Task[Check] | None = None
         self._kept: list[Check] = []
         self._kept_until = 0.0
 
@@ -77,11 +78,18 @@ class HealthRoutes:
             return self._kept
 
     async def _postgres(self) -> Check:
-        try:
-            async with asyncio.timeout(POSTGRES_TIMEOUT_S):
-                await self._reader.rows("health_ping")
-        except TimeoutError:
+        # What takes too long is left alone, not cancelled: asyncpg would wait until the server has heard of that, and
+        # one that is stopped never does.
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.create_task(self._pinged())
+        done, _ = await asyncio.wait({self._ping}, timeout=POSTGRES_TIMEOUT_S)
+        if not done:
             return Check(name="postgres", ok=False, detail=f"no answer within {POSTGRES_TIMEOUT_S:g} s")
+        return self._ping.result()
+
+    async def _pinged(self) -> Check:
+        try:
+            await self._reader.rows("health_ping")
         except DatabaseUnavailableError:
             return Check(name="postgres", ok=False, detail="not reachable")
         return Check(name="postgres", ok=True, detail="answers")

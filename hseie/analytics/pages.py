@@ -1,4 +1,4 @@
-"""`/`, `/api` and `/api/openapi.json`: the description of the interface, and Swagger UI from files that came along."""
+"""`/`: the dashboard; `/api`: the description of the interface, in Swagger UI. All from files that came along."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -8,30 +8,45 @@ import orjson
 from aiohttp import web
 
 from hseie import openapi
+from hseie.browsers import PAGE_HEADERS
 from hseie.config import Config
 
 _STATIC = Path(__file__).resolve().parent / "static"
 
-# No inline scripts and nothing from elsewhere. Swagger UI styles its elements inline and draws icons as data: images.
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
 
-# Path to file and content type.
+def _policy(style: str, image: str) -> str:
+    """Return a Content-Security-Policy: nothing from elsewhere, no inline scripts, nowhere in a frame."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            f"style-src {style}",
+            f"img-src {image}",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+_STRICT = _policy("'self'", "data:")  # the image is the empty icon
+# Swagger UI styles its elements inline and draws icons as data: images.
+_SWAGGER = _policy("'self' 'unsafe-inline'", "'self' data:")
+
+# Path to file, content type and policy.
 FILES = {
-    "/api": ("api.html", "text/html"),
-    "/api/start.js": ("api.js", "text/javascript"),
-    "/api/swagger-ui-bundle.js": ("vendor/swagger-ui/swagger-ui-bundle.js", "text/javascript"),
-    "/api/swagger-ui.css": ("vendor/swagger-ui/swagger-ui.css", "text/css"),
+    "/": ("dashboard.html", "text/html", _STRICT),
+    "/dashboard/dashboard.js": ("dashboard.js", "text/javascript", _STRICT),
+    "/dashboard/stream.js": ("stream.js", "text/javascript", _STRICT),
+    "/dashboard/charts.js": ("charts.js", "text/javascript", _STRICT),
+    "/dashboard/dashboard.css": ("dashboard.css", "text/css", _STRICT),
+    "/dashboard/uplot.js": ("vendor/uplot/uPlot.iife.min.js", "text/javascript", _STRICT),
+    "/dashboard/uplot.css": ("vendor/uplot/uPlot.min.css", "text/css", _STRICT),
+    "/api": ("api.html", "text/html", _SWAGGER),
+    "/api/start.js": ("api.js", "text/javascript", _SWAGGER),
+    "/api/swagger-ui-bundle.js": ("vendor/swagger-ui/swagger-ui-bundle.js", "text/javascript", _SWAGGER),
+    "/api/swagger-ui.css": ("vendor/swagger-ui/swagger-ui.css", "text/css", _SWAGGER),
 }
 
 Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,24 +55,19 @@ Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def page_routes(config: Config) -> dict[str, Route]:
     """Return the coroutine of each path. Everything is read once, here."""
     routes = {
-        path: _fixed((_STATIC / name).read_bytes(), content_type, _POLICY)
-        for path, (name, content_type) in FILES.items()
+        path: _fixed((_STATIC / name).read_bytes(), content_type, policy)
+        for path, (name, content_type, policy) in FILES.items()
     }
     routes["/api/openapi.json"] = _fixed(orjson.dumps(openapi.document(config)), "application/json", None)
-    routes["/"] = _to_api
     return routes
-
-
-async def _to_api(request: web.Request) -> web.StreamResponse:
-    return web.Response(status=302, headers={"Location": "/api"})
 
 
 def _fixed(body: bytes, content_type: str, policy: str | None) -> Route:
     tag = hashlib.sha256(body).hexdigest()[:32]
     # Kept by the browser, asked about each time: an update of HSEIE shows at once and an unchanged file is not sent.
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}
     if policy is not None:
-        headers["Content-Security-Policy"] = policy
+        headers |= {**PAGE_HEADERS, "Content-Security-Policy": policy}
     charset = None if content_type == "application/json" else "utf-8"
 
     async def serve(request: web.Request) -> web.StreamResponse:

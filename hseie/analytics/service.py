@@ -19,6 +19,7 @@ from hseie.analytics.entrance import entrance
 from hseie.analytics.fleet import FleetRoute
 from hseie.analytics.health import HealthRoutes
 from hseie.analytics.history import HistoryRoute
+from hseie.analytics.live import LISTENERS_MAX, LiveRoute
 from hseie.analytics.metrics import MetricsRoute
 from hseie.analytics.node import NodeView
 from hseie.analytics.pages import Route, page_routes
@@ -64,7 +65,7 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     doorman = open_door(config, child.run_dir)
     certificates = open_certificates(config.tls)
     view = NodeView(child.node_status)
-    app, fleet = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman))
+    app, fleet, live = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman))
     server = await start_server(
         app,
         config.http.host,
@@ -76,16 +77,15 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
         sockets=listening,
         ssl_context=certificates.context if certificates is not None else None,
     )
-    sampling = asyncio.create_task(fleet.sample_rate())
-    watching = [asyncio.create_task(watch(doorman))]
+    works = [fleet.sample_rate(), live.sample(), watch(doorman)]
     if certificates is not None:
-        watching.append(asyncio.create_task(certificates.watch()))
-    child.report = lambda: _report(server, reader, doorman, certificates)
+        works.append(certificates.watch())
+    tasks = [asyncio.create_task(work) for work in works]
+    child.report = lambda: _report(server, reader, live, doorman, certificates)
     child.ready()
     await child.stopping.wait()
-    sampling.cancel()
-    for one in watching:
-        one.cancel()
+    for task in tasks:
+        task.cancel()
     if child.relieved:
         await server.hand_over(HAND_OVER_S)
     await server.stop(STOP_TIMEOUT_S)
@@ -94,7 +94,7 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
 
 
 def _report(
-    server: Server, reader: Reader, doorman: Doorman | None, certificates: Certificates | None
+    server: Server, reader: Reader, live: LiveRoute, doorman: Doorman | None, certificates: Certificates | None
 ) -> dict[str, Any]:
     """What a heartbeat tells of analytics."""
     return {
@@ -107,27 +107,36 @@ def _report(
         "queries": reader.outcomes,
         "query_seconds": reader.seconds.report(),
         "queries_in_flight": reader.busy,
-        "limits": {"queries_in_flight": reader.busy_max, "connections": server.entrance.connections_max},
+        "live_listeners": live.listeners,
+        "limits": {
+            "queries_in_flight": reader.busy_max,
+            "connections": server.entrance.connections_max,
+            "live_listeners": LISTENERS_MAX,
+        },
     }
 
 
-def build(parts: Parts) -> tuple[web.Application, FleetRoute]:
-    """Return the application with all routes, and the fleet's, whose sampling is the caller's to run."""
-    app = http.new_app(BODY_BYTES_MAX)
+def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
+    """Return the application with all routes, and those two whose sampling is the caller's to run."""
+    app = http.new_app(BODY_BYTES_MAX, parts.config.http.cors_origins)
+    app.middlewares.append(_not_kept)  # also the answers of the next one
     bound = parts.config.tls.binds_to_device
     if parts.doorman is not None or bound:
         app.middlewares.append(entrance(parts.doorman, bound_to_certificates=bound))
     app.middlewares.append(_not_now)
+    shards = parts.config.writer.shards
     fleet = FleetRoute(parts.reader, parts.config, parts.now)
-    for path, route in routes(parts, fleet).items():
+    health = HealthRoutes(parts.probe, parts.node, parts.now, shards)
+    live = LiveRoute(parts.reader, parts.node, health, fleet, shards)
+    for path, route in {**routes(parts, fleet, health), "/v1/live": live.live}.items():
         app.router.add_get(path, route, expect_handler=http.answer_expect)
-    return app, fleet
+    app.on_shutdown.append(live.end)
+    return app, fleet, live
 
 
-def routes(parts: Parts, fleet: FleetRoute) -> dict[str, Route]:
-    """Return every path of this process and who answers it."""
+def routes(parts: Parts, fleet: FleetRoute, health: HealthRoutes) -> dict[str, Route]:
+    """Return the paths of this process and who answers each."""
     receipts = ReceiptRoutes(parts.reader, parts.node, parts.config)
-    health = HealthRoutes(parts.probe, parts.node, parts.now, parts.config.writer.shards)
     found: dict[str, Route] = {
         "/v1/ingest/queue/stats": receipts.queue_stats,
         "/v1/ingest/jobs/{jobId}": receipts.job,
@@ -145,6 +154,14 @@ def routes(parts: Parts, fleet: FleetRoute) -> dict[str, Route]:
         found[f"/v1/ingest/{kind.name}/{{id}}/current"] = current.current
         found[f"/v1/analytics/history/{kind.name}/{{id}}"] = history.history
     return {**found, **page_routes(parts.config)}
+
+
+@web.middleware
+async def _not_kept(request: web.Request, handler: Handler) -> web.StreamResponse:
+    # What is said of devices and of the node is no business of a cache, and old with the next reading.
+    response = await handler(request)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 @web.middleware

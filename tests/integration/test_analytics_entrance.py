@@ -13,7 +13,8 @@ from hseie.analytics.reader import Reader
 from hseie.analytics.service import Parts, build
 from hseie.clock import utc_now
 from hseie.config_load import load
-from hseie.route_table import ROUTES, Route
+from hseie.route import Route
+from hseie.route_table import ROUTES
 from tests.integration.keys_made import Keys
 from tests.integration.test_analytics_routes import Client, FakeNode
 
@@ -32,7 +33,7 @@ def keys(tmp_path: Path) -> Keys:
 async def client(keys: Keys) -> AsyncIterator[Client]:
     config = load(overrides={"auth.mode": "keys", "postgres.connect_timeout_ms": 200}).config
     reader, probe = await Reader.open(config, NOWHERE, "tests", 1), await Reader.open(config, NOWHERE, "tests", 1)
-    app, _ = build(Parts(config, reader, probe, NodeView(FakeNode().status), utc_now, NOWHERE, keys.doorman))
+    app, *_ = build(Parts(config, reader, probe, NodeView(FakeNode().status), utc_now, NOWHERE, keys.doorman))
     async with TestClient(TestServer(app)) as client:
         yield client
     await reader.close(1.0)
@@ -104,7 +105,7 @@ async def test_what_does_not_exist_is_answered_as_ever(client: Client) -> None:
 async def test_a_path_that_nobody_has_declared_is_for_those_who_may_do_everything(keys: Keys) -> None:
     config = load(overrides={"auth.mode": "keys", "postgres.connect_timeout_ms": 200}).config
     reader = await Reader.open(config, NOWHERE, "tests", 1)
-    app, _ = build(Parts(config, reader, reader, NodeView(FakeNode().status), utc_now, NOWHERE, keys.doorman))
+    app, *_ = build(Parts(config, reader, reader, NodeView(FakeNode().status), utc_now, NOWHERE, keys.doorman))
 
     async def secret(request: object) -> None:
         raise AssertionError

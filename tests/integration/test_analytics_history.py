@@ -44,7 +44,7 @@ async def connection(database_url: str) -> AsyncIterator[Any]:
 @pytest.fixture
 async def client(database_url: str, connection: Any) -> AsyncIterator[Client]:
     reader, probe = await Reader.open(CONFIG, database_url, "tests", 1), await Reader.open(CONFIG, database_url, "t", 1)
-    app, _ = build(Parts(CONFIG, reader, probe, NodeView(_nobody), lambda: NOW, database_url))
+    app, _, _ = build(Parts(CONFIG, reader, probe, NodeView(_nobody), lambda: NOW, database_url))
     async with TestClient(TestServer(app)) as client:
         yield client
     await reader.close(1.0)

@@ -40,7 +40,7 @@ async def place(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[TestClie
     monkeypatch.setattr("hseie.analytics.health.KEEP_S", 0.0)
     config, supervisor = Config(), Supervisor()
     reader, probe = await Reader.open(config, NOBODY, "tests", 2), await Reader.open(config, NOBODY, "tests", 1)
-    app, _ = build(Parts(config, reader, probe, NodeView(supervisor.status), lambda: NOW, NOBODY))
+    app, _, _ = build(Parts(config, reader, probe, NodeView(supervisor.status), lambda: NOW, NOBODY))
     async with TestClient[web.Request, web.Application](TestServer(app)) as client:
         yield client, supervisor
     await reader.close(1.0)

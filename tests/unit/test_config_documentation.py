@@ -23,6 +23,7 @@ OTHER: dict[type, tuple[str, Any]] = {
     int: ("1234", 1234),
     float: ("17.5", 17.5),
     bool: ("true", True),
+    list: ("https://a.example, http://b.example:81", ["https://a.example", "http://b.example:81"]),
 }
 CHOICES = {
     "postgres.url": "postgresql://somebody@localhost/readings",
@@ -299,3 +300,28 @@ def test_an_address_of_another_database_is_refused_at_once() -> None:
 
 def test_an_empty_variable_says_nothing() -> None:
     assert load(environ={"HSEIE_NODE__DATA": ""}) == load()
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *(
+            "*",
+            "null",
+            "fleet.example",
+            "https://fleet.example/",
+            "https://fleet.example/page",
+            "HTTPS://fleet.example",
+        ),
+        *("https://Fleet.example", "https://fleet.example:443", "http://fleet.example:80", "ftp://fleet.example"),
+        *("https://*.fleet.example", "https://user@fleet.example", "https://fleet.example:0", "https://"),
+    ],
+)
+def test_an_origin_that_no_browser_ever_sends_is_refused(origin: str) -> None:
+    with pytest.raises(ConfigError, match=r"http\.cors_origins must hold exact origins"):
+        load(overrides={"http.cors_origins": ["https://fleet.example", origin]})
+
+
+def test_origins_as_browsers_send_them_are_taken() -> None:
+    origins = ["https://fleet.example", "http://localhost:8080", "http://[::1]:3000", "https://10.0.0.1:80"]
+    assert load(overrides={"http.cors_origins": origins}).config.http.cors_origins == origins

@@ -338,3 +338,21 @@ async def test_another_http_than_1_is_answered_in_1_1(server: Server) -> None:
         writer.write(line + b"\r\nHost: x\r\n\r\n")
         assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
         writer.close()
+
+
+@pytest.mark.parametrize("hsts", [True, False])
+async def test_browsers_are_held_to_tls_where_there_is_tls(hsts: bool) -> None:
+    app = new_app(1000, hsts=hsts)
+    app.router.add_get("/ok", _ok)
+    server = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0)
+    for path in ("/ok", "/nothing"):
+        async with aiohttp.ClientSession() as session, session.get(_url(server, path)) as answer:
+            assert ("Strict-Transport-Security" in answer.headers) == hsts
+            assert answer.headers.getall("X-Content-Type-Options") == ["nosniff"]
+    await server.stop(1.0)
+
+
+def test_without_origins_nothing_of_cors_is_on_the_way_of_a_request() -> None:
+    plain, open_to_one = new_app(1000), new_app(1000, ["https://fleet.example"])
+    assert len(open_to_one.middlewares) == len(plain.middlewares) + 1
+    assert len(open_to_one.on_response_prepare) == len(plain.on_response_prepare) + 1

@@ -74,9 +74,9 @@ class LimitedSite(web.SockSite):
     async def start(self) -> None:
         """Listen. Raises OSError."""
         await web.BaseSite.start(self)
-        self._server = await asyncio.get_running_loop().create_server(
-            self._entrance.accept, sock=self._bound, backlog=self._backlog
-        )
+        loop = asyncio.get_running_loop()
+        listen: Any = loop.create_unix_server if self._bound.family == socket.AF_UNIX else loop.create_server
+        self._server = await listen(self._entrance.accept, sock=self._bound, backlog=self._backlog)
 
 
 def connections_limit(wanted: int) -> int:

@@ -5,9 +5,11 @@ after the last request still gets his answers.
 """
 
 import asyncio
+import socket
 from collections import Counter
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import quote, unquote
 
 import structlog
 from aiohttp import http_exceptions, web
@@ -15,7 +17,11 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from hseie.problems import ProblemAnswer, problem_answer
+from hseie.tls import common_name
 from hseie.web import problem
+
+CLIENT_NAME = "X-HSEIE-Client-Name"
+"""From one process of the node to another: the name in the certificate of the client that it asks for."""
 
 _LOOK_AGAIN_S = 0.05
 
@@ -23,9 +29,16 @@ _log = structlog.get_logger("hseie.web")
 
 
 class Connection(web.RequestHandler):
-    """A connection of a client, from its first byte to its last answer."""
+    """A connection of a client, from its first byte to its last answer.
 
-    __slots__ = ("_body", "_ended", "_head_since", "_made_at", "_stuck_since", "_unread", "_wire")
+    `common_name` is that of the client's certificate; None: it has shown none. `is_inside`: the client is another
+    process of the node.
+    """
+
+    __slots__ = (
+        *("_body", "_ended", "_head_since", "_made_at", "_stuck_since", "_unread", "_wire"),
+        *("common_name", "is_inside"),
+    )
 
     def __init__(self, server: web.Server, ended: Counter[str], **options: Any) -> None:
         """`ended` counts connections that are ended from here, by why; `options` are those of aiohttp.
@@ -37,6 +50,8 @@ class Connection(web.RequestHandler):
         self._wire: asyncio.Transport | None = None  # aiohttp lets go of its own when it begins to close
         self._made_at = self._loop.time()
         self._head_since = 0.0  # when the head began that is not whole yet, on the loop's clock; 0: there is none
+        self.common_name: str | None = None
+        self.is_inside = False
         self._unread = 0  # bytes of answers, when that was last looked at and had changed, and when that was
         self._stuck_since = 0.0
         self._body: StreamReader = EMPTY_PAYLOAD  # of the request that was read last
@@ -49,6 +64,9 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast(asyncio.Transport, transport)
         super().connection_made(transport)
+        self.common_name = common_name(transport.get_extra_info("peercert"))
+        end = transport.get_extra_info("socket")
+        self.is_inside = end is not None and end.family == socket.AF_UNIX
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._wire = None
@@ -144,6 +162,23 @@ class Connection(web.RequestHandler):
         response = problem(code)
         response.force_close()
         return response
+
+
+def client_name(request: web.BaseRequest) -> str | None:
+    """Return the name in the certificate of whoever asks, or for whom an acceptor asks; None: he has shown none."""
+    connection = request.protocol
+    if not isinstance(connection, Connection):
+        return None
+    if connection.is_inside:
+        told = request.headers.get(CLIENT_NAME)
+        return unquote(told) if told is not None else None
+    return connection.common_name
+
+
+def client_name_header(request: web.BaseRequest) -> dict[str, str]:
+    """Return what tells another process of the node the name in the certificate of whoever asks."""
+    name = client_name(request)
+    return {CLIENT_NAME: quote(name)} if name is not None else {}
 
 
 def _problem_of(exc: BaseException | None) -> str:

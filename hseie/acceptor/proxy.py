@@ -1,12 +1,14 @@
 """Passes requests on to the analytics process, so that one port shows the whole API."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from hseie.http_connection import CLIENT_NAME, client_name_header
 from hseie.web import problem, say_farewell
 
 # Headers that concern one connection only (RFC 9110, section 7.6.1), and the length, which is set anew.
@@ -26,6 +28,7 @@ _HOP_BY_HOP = frozenset(
         "accept-encoding",
         "date",
         "server",
+        CLIENT_NAME.lower(),  # nobody but us says who a client is
     )
 )
 _ANSWER_TIMEOUT_S = 60.0
@@ -41,15 +44,14 @@ _STREAM_SILENCE_MAX_S = 15.0
 class AnalyticsProxy:
     """A client of analytics. Requests without a body only; the answer is streamed."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """To be made inside the running loop."""
-        self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    def __init__(self, path: Path) -> None:
+        """`path` is the Unix socket of analytics. To be made inside the running loop."""
         self.answers: dict[int, int] = {}  # what was passed back, by status
-        self._session = _session(_CONNECTIONS_MAX)
+        self._session = _session(path, _CONNECTIONS_MAX)
         # Load balancers and Prometheus do not queue behind dashboards.
-        self._health_session = _session(_HEALTH_CONNECTIONS_MAX)
+        self._health_session = _session(path, _HEALTH_CONNECTIONS_MAX)
         # Answers without an end take no connection from those that have one, and no time-out but that of silence.
-        self._stream_session = _session(_STREAMS_MAX, total_s=None, silence_s=_STREAM_SILENCE_MAX_S)
+        self._stream_session = _session(path, _STREAMS_MAX, total_s=None, silence_s=_STREAM_SILENCE_MAX_S)
         self._streams: set[aiohttp.ClientResponse] = set()
         self._ended = False
 
@@ -63,8 +65,9 @@ class AnalyticsProxy:
         if "#" in request.raw_path:  # stands in no request, and could not be passed on
             return problem("not_found")
         # As it was sent: "/a/../b" must not become "/b" behind whoever looked at it here, nor "%3A" a colon.
-        url = URL(f"{self._base}{request.rel_url.raw_path_qs}", encoded=True)
+        url = URL(f"http://analytics{request.rel_url.raw_path_qs}", encoded=True)
         headers = _end_to_end(request.headers)
+        headers.update(client_name_header(request))
         response: web.StreamResponse | None = None
         session = self._session_for(request.path)
         try:
@@ -126,10 +129,10 @@ def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
 
 
 def _session(
-    connections_max: int, total_s: float | None = _ANSWER_TIMEOUT_S, silence_s: float | None = None
+    path: Path, connections_max: int, total_s: float | None = _ANSWER_TIMEOUT_S, silence_s: float | None = None
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections_max),
+        connector=aiohttp.UnixConnector(str(path), limit=connections_max),
         timeout=aiohttp.ClientTimeout(total=total_s, sock_read=silence_s, connect=2.0),
         auto_decompress=False,
     )

@@ -17,8 +17,10 @@ from hseie.acceptor.receive import Bodies
 from hseie.acceptor.request_head import Preference, coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
 from hseie.admission import Doorman, Visitor
+from hseie.client_certificate import admits_only
 from hseie.config import Config
 from hseie.errors import KeysFileError
+from hseie.http_connection import client_name
 from hseie.problems import ProblemAnswer
 from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, answer_expect, new_app, problem, problem_response
@@ -59,6 +61,7 @@ class IngestRoutes:
         self.parting = False  # nobody waits for a commit any more: the receipt of the journal has to do
         self._links = links
         self._doorman = doorman
+        self._bound_to_certificates = config.tls.binds_to_device
         self._parser = ReadingParser(len(links), http.batch_readings_max, ingest.future_max_s, ingest.past_max_days)
         self.limits = {
             "requests_in_flight": http.requests_in_flight_max,
@@ -117,6 +120,8 @@ class IngestRoutes:
             if coding is not None:
                 body = await self.bodies.inflate(body, coding)
             admits = visitor.admits if visitor is not None else None
+            if self._bound_to_certificates and (name := client_name(request)) is not None:
+                admits = admits_only(name, admits)
             parsed = self._parser.parse(body, kind, clock.unix_s(), admits, lines=lines)
         except RejectedBodyError as error:
             return problem(error.code, error.detail, headers=error.headers)

@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from unittest.mock import Mock
 
 import aiohttp
@@ -19,7 +20,7 @@ from hseie import web as hseie_web
 from hseie.errors import ConfigError, PortTakenError
 from hseie.http_connection import Connection
 from hseie.http_server import Server, start_server
-from hseie.ports import Listeners, bind, ensure_port_free
+from hseie.ports import Listeners, analytics_path, bind, bind_unix, ensure_port_free
 from hseie.web import new_app, problem
 
 HOST = "127.0.0.1"
@@ -202,20 +203,25 @@ async def test_what_waits_in_the_socket_of_somebody_else_is_served(server: Serve
     orphaned.close()
 
 
-async def test_listeners_of_acceptors_that_go_are_served_by_the_others() -> None:
+async def test_listeners_of_acceptors_that_go_are_served_by_the_others(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    listeners = Listeners(HOST, port, 0)
+    listeners = Listeners(HOST, port, 0, tmp_path)
     first, second, third = (sockets[0] for sockets in listeners.of_acceptors(3))
     assert listeners.of_acceptors(1) == [[first, second, third]]
     assert listeners.of_acceptors(2) == [[first, third], [second]]
     assert [len(sockets) for sockets in listeners.of_acceptors(4)] == [1, 1, 1, 1]
     first.listen()
     with pytest.raises(PortTakenError):
-        Listeners(HOST, port, 0)
+        Listeners(HOST, port, 0, tmp_path)
+    inside = listeners.of_analytics[-1]
+    assert (inside.family, inside.getsockname()) == (socket.AF_UNIX, str(analytics_path(tmp_path)))
+    assert analytics_path(tmp_path).stat().st_mode & 0o777 == 0o600
     listeners.close()
     ensure_port_free(HOST, port)
+    with pytest.raises(ConfigError, match=r"analytics\.sock"):
+        bind_unix(analytics_path(tmp_path / "nowhere"))
 
 
 async def test_a_taken_port_is_named() -> None:

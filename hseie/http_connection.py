@@ -12,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import quote, unquote
 
 import structlog
-from aiohttp import http_exceptions, web
+from aiohttp import HttpVersion11, http_exceptions, web
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
@@ -157,6 +157,7 @@ class Connection(web.RequestHandler):
             _log.error("request_failed", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has been begun")
+        request._version = HttpVersion11  # that of what could not be read is not known; aiohttp takes it for 1.0
         code = _problem_of(exc)
         self._ended[code] += 1
         response = problem(code)

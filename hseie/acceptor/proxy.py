@@ -1,5 +1,6 @@
 """Passes requests on to the analytics process, so that one port shows the whole API."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,6 +36,8 @@ _ANSWER_TIMEOUT_S = 60.0
 _CONNECTIONS_MAX = 64
 _HEALTH_PATHS = frozenset(("/health", "/readyz", "/metrics"))
 _HEALTH_CONNECTIONS_MAX = 8
+_PAGE_CONNECTIONS_MAX = 16
+_WRITE_TIMEOUT_S = 10.0
 _STREAM_PATHS = frozenset(("/v1/live",))
 # Together the acceptors may ask for more than analytics has room for; it is the one that says no.
 _STREAMS_MAX = 100
@@ -50,6 +53,8 @@ class AnalyticsProxy:
         self._session = _session(path, _CONNECTIONS_MAX)
         # Load balancers and Prometheus do not queue behind dashboards.
         self._health_session = _session(path, _HEALTH_CONNECTIONS_MAX)
+        # Pages are large and open to all: who does not read them takes no connection from those who ask.
+        self._page_session = _session(path, _PAGE_CONNECTIONS_MAX)
         # Answers without an end take no connection from those that have one, and no time-out but that of silence.
         self._stream_session = _session(path, _STREAMS_MAX, total_s=None, silence_s=_STREAM_SILENCE_MAX_S)
         self._streams: set[aiohttp.ClientResponse] = set()
@@ -83,7 +88,9 @@ class AnalyticsProxy:
                 if session is self._stream_session:
                     return await self._pass_stream(answer, response)
                 async for piece in answer.content.iter_any():
-                    await response.write(piece)
+                    # Who does not read holds one of few connections to analytics.
+                    async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                        await response.write(piece)
                 await response.write_eof()
                 return response
         except (aiohttp.ClientError, TimeoutError):
@@ -94,6 +101,8 @@ class AnalyticsProxy:
     def _session_for(self, path: str) -> aiohttp.ClientSession:
         if path in _STREAM_PATHS:
             return self._stream_session
+        if path == "/" or path.startswith("/api"):
+            return self._page_session
         return self._health_session if path in _HEALTH_PATHS else self._session
 
     async def _pass_stream(self, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> web.StreamResponse:
@@ -117,6 +126,7 @@ class AnalyticsProxy:
 
     async def close(self) -> None:
         await self._session.close()
+        await self._page_session.close()
         await self._stream_session.close()
         await self._health_session.close()
 

@@ -1,6 +1,9 @@
 """Receives the bodies of requests: how long one may take, how large it may be, how much of all may be under way."""
 
 import asyncio
+import gc
+from collections.abc import Callable
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -9,15 +12,21 @@ from hseie.acceptor.inflate import inflate
 from hseie.config import Http
 from hseie.web import send_continue
 
+LARGE_BODY_BYTES = 65_536
+"""A body above it is parsed in its turn (`Bodies.in_turn`); one below takes a few milliseconds at most."""
+
+T = TypeVar("T")
+
 
 class Bodies:
-    """The bodies that are being received or inflated: `bytes` of them there are, `bytes_max` there may be."""
+    """The bodies that are received, inflated or waiting to be parsed: `bytes` there are, `bytes_max` there may be."""
 
     def __init__(self, http: Http) -> None:
         self.bytes = 0
         self.bytes_max = http.bodies_bytes_max
         self._body_bytes_max = http.body_bytes_max
         self._timeout_s = http.body_timeout_s
+        self._turn = asyncio.Lock()
 
     async def read(self, request: web.Request) -> bytes:
         """Return the whole body, as it was sent.
@@ -50,7 +59,27 @@ class Bodies:
             hold(len(packed))
             return await inflate(packed, coding, self._body_bytes_max, hold)
         finally:
-            self.bytes -= held  # what is returned is parsed before anybody else has a turn
+            self.bytes -= held
+
+    async def in_turn(self, body: bytes, parse: Callable[[bytes], T]) -> T:
+        """Return what `parse` makes of a large body; of those that wait, one in a turn of the event loop.
+
+        Parsing takes up to a tenth of a second, in which nobody else is served. Many that are whole at once would else
+        follow each other without a pause, heartbeats included. Raises RejectedBodyError where there is no room to wait,
+        and what `parse` does.
+        """
+        held = len(body)
+        try:
+            self._hold(held)
+            async with self._turn:
+                await asyncio.sleep(0)
+                gc.disable()  # it would look again and again through what is just being made
+                try:
+                    return parse(body)
+                finally:
+                    gc.enable()
+        finally:
+            self.bytes -= held
 
     async def _receive(self, request: web.Request) -> bytes:
         # What has arrived counts, not what is announced: else a few could have all of it by sending nothing.

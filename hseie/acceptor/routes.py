@@ -1,6 +1,7 @@
 """The routes of an acceptor: three take readings, every other request is passed on to analytics."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from hseie.acceptor.bodies import RejectedBodyError
 from hseie.acceptor.collector import WriterLink
 from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser
 from hseie.acceptor.proxy import AnalyticsProxy
-from hseie.acceptor.receive import Bodies
+from hseie.acceptor.receive import LARGE_BODY_BYTES, Bodies
 from hseie.acceptor.request_head import Preference, coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
 from hseie.admission import Doorman, Visitor
@@ -78,6 +79,7 @@ class IngestRoutes:
         }
         self._wait_by_default = ingest.ack == "commit"
         self._commit_timeout_s = ingest.commit_timeout_ms / 1000
+        self._no_preference = read_preference("", self._wait_by_default, self._commit_timeout_s)
         self._in_flight_max = http.requests_in_flight_max
 
     @property
@@ -113,16 +115,7 @@ class IngestRoutes:
                 return problem_response(let_in)
             visitor = let_in
         try:
-            lines = is_ndjson(headers.getall("Content-Type", ()))
-            coding = coding_of(headers.getall("Content-Encoding", ()))
-            body = await self.bodies.read(request)
-            failpoints.reach("acceptor.body_read")
-            if coding is not None:
-                body = await self.bodies.inflate(body, coding)
-            admits = visitor.admits if visitor is not None else None
-            if self._bound_to_certificates and (name := client_name(request)) is not None:
-                admits = admits_only(name, admits)
-            parsed = self._parser.parse(body, kind, clock.unix_s(), admits, lines=lines)
+            parsed = await self._parse(request, kind, visitor)
         except RejectedBodyError as error:
             return problem(error.code, error.detail, headers=error.headers)
         except KeysFileError:
@@ -136,9 +129,9 @@ class IngestRoutes:
             self.counts.reading_errors[code] = self.counts.reading_errors.get(code, 0) + 1
         if not parsed.accepted:
             return problem_response(answer_rejected(parsed))
-        preference = read_preference(
-            ",".join(headers.getall("Prefer", ())), self._wait_by_default, self._commit_timeout_s
-        )
+        preference = self._no_preference
+        if prefer := headers.getall("Prefer", ()):
+            preference = read_preference(",".join(prefer), self._wait_by_default, self._commit_timeout_s)
         # Counted from here: a body that trickles in is the business of its time-out, and takes nobody's place.
         if self.counts.in_flight >= self._in_flight_max:
             return problem("overloaded", retry_s=max(link.backlog_s for link in self._links))
@@ -147,6 +140,23 @@ class IngestRoutes:
             return await self._store(parsed, preference)
         finally:
             self.counts.in_flight -= 1
+
+    async def _parse(self, request: web.Request, kind: Kind | None, visitor: Visitor | None) -> Parsed:
+        """Return what the body holds. Raises RejectedBodyError, KeysFileError, and what the safety net answers."""
+        headers = request.headers
+        lines = is_ndjson(headers.getall("Content-Type", ()))
+        coding = coding_of(headers.getall("Content-Encoding", ()))
+        body = await self.bodies.read(request)
+        failpoints.reach("acceptor.body_read")
+        if coding is not None:
+            body = await self.bodies.inflate(body, coding)
+        admits = visitor.admits if visitor is not None else None
+        if self._bound_to_certificates and (name := client_name(request)) is not None:
+            admits = admits_only(name, admits)
+        if len(body) > LARGE_BODY_BYTES:
+            parse = functools.partial(self._parser.parse, kind=kind, now=clock.unix_s(), admits=admits, lines=lines)
+            return await self.bodies.in_turn(body, parse)
+        return self._parser.parse(body, kind, clock.unix_s(), admits, lines=lines)
 
     async def _store(self, parsed: Parsed, preference: Preference) -> web.Response:
         """Send the rows to their writers and answer when all of them have acknowledged.

@@ -3,6 +3,7 @@
 Every answer is a problem in HSEIE's form, nothing of what is smuggled gets in, and no error stands in the node's log.
 """
 
+import gzip
 import json
 import socket
 import time
@@ -428,3 +429,29 @@ def test_connect_and_upgrades_are_refused_or_ignored(node: Node) -> None:
     with Wire(node) as wire:
         wire.send(b"GET /livez HTTP/1.1\r\nHost: node\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
         assert wire.answer()[0] == 200
+
+
+def test_who_does_not_read_the_pages_takes_the_api_from_nobody(node: Node) -> None:
+    with ExitStack() as opened:
+        for _ in range(100):  # more than an acceptor has connections to analytics for questions
+            holder = opened.enter_context(socket.socket())
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            holder.connect(("127.0.0.1", node.port))
+            holder.sendall(b"GET /api/swagger-ui-bundle.js HTTP/1.1\r\nHost: node\r\n\r\n")
+        time.sleep(0.5)
+        for _ in range(3):
+            assert node.get("/v1/analytics/stats").status == 200
+
+
+def test_many_small_bodies_that_grow_cost_nobody_else_his_answers(node: Node, ledger: Ledger) -> None:
+    grown = gzip.compress(b"[" + b"[]," * (BODY_BYTES_MAX // 3 - 2) + b"[]]")
+    with ExitStack() as opened:
+        wires = [opened.enter_context(Wire(node)) for _ in range(60)]
+        inside = opened.enter_context(Wire(node))
+        for wire in wires:
+            wire.send(post(grown, "Content-Encoding: gzip"))
+        began = time.monotonic()
+        inside.send(b"GET /livez HTTP/1.1\r\nHost: node\r\n\r\n")
+        assert inside.answer()[0] == 200
+        print(f"answered after {time.monotonic() - began:.2f} s")
+        assert {wire.answer()[0] for wire in wires} <= {400, 413, 503}

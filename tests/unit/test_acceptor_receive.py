@@ -1,6 +1,7 @@
-"""Bodies on their way have a budget together, whether they come slowly or grow while they are inflated."""
+"""Bodies on their way have a budget together, whether they come slowly, grow while they are inflated or wait."""
 
 import asyncio
+import gc
 import gzip
 
 import pytest
@@ -45,4 +46,43 @@ async def test_one_body_after_another_is_inflated_however_many() -> None:
         await bodies.inflate(gzip.compress(bytes(SIZE + 1)), "gzip")
     with pytest.raises(RejectedBodyError, match="bad_encoding"):
         await bodies.inflate(b"no gzip", "gzip")
+    assert bodies.bytes == 0
+
+
+async def test_of_large_bodies_that_wait_one_is_parsed_in_a_turn_of_the_loop() -> None:
+    bodies = Bodies(Http(body_bytes_max=SIZE, bodies_bytes_max=30 * SIZE))
+    body = bytes(SIZE)
+    turns, parsed_in, collecting = 0, [], []
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def parse(body: bytes) -> int:
+        parsed_in.append(turns)
+        collecting.append(gc.isenabled())
+        return len(body)
+
+    def fail(body: bytes) -> int:
+        raise ValueError(parse(body))
+
+    serving = asyncio.create_task(others())
+    outcomes = await asyncio.gather(
+        *(bodies.in_turn(body, fail if number == 3 else parse) for number in range(20)), return_exceptions=True
+    )
+    serving.cancel()
+    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [SIZE] * 19
+    assert len(set(parsed_in)) == 20  # others had theirs between any two
+    assert set(collecting) == {False}
+    assert gc.isenabled()
+    assert bodies.bytes == 0
+
+
+async def test_large_bodies_wait_within_the_budget() -> None:
+    bodies = Bodies(Http(body_bytes_max=SIZE, bodies_bytes_max=3 * SIZE))
+    outcomes = await asyncio.gather(*(bodies.in_turn(bytes(SIZE), len) for _ in range(5)), return_exceptions=True)
+    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [SIZE] * 3
+    assert {outcome.code for outcome in outcomes if isinstance(outcome, RejectedBodyError)} == {"overloaded"}
     assert bodies.bytes == 0

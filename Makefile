@@ -22,8 +22,9 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 demo: setup
 	$(BIN)/hseie demo
 
+# Two files at a time, because most tests wait for something; ARGS="-n 0 tests/unit" for one after the other.
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # The fault suite, which `make test` leaves out for its ten minutes and CI runs besides; MINUTES=20 lengthens its long runs,
 # HSEIE_TEST_SEED repeats one.

@@ -14,7 +14,7 @@ import click
 from hseie import clock, keys_command
 from hseie.access import SCOPES, Devices
 from hseie.cli import configuration, json_option, node_options
-from hseie.key_text import default_burst, devices_mistake, expiry, name_mistake
+from hseie.key_text import DEVICES_COUNTED_MAX, default_burst, devices_mistake, expiry, name_mistake
 from hseie.keys_command import Wanted
 
 _RATE_MAX = 1e9
@@ -95,7 +95,7 @@ def keys() -> None:
 )
 @click.option(
     "--devices-max",
-    type=click.IntRange(1, 2**53),
+    type=click.IntRange(1, DEVICES_COUNTED_MAX),
     metavar="N",
     help="How many different devices it may ever report for. Default: no limit.",
 )

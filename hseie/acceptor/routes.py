@@ -1,6 +1,7 @@
 """The routes of an acceptor: three take readings, every other request is passed on to analytics."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -118,8 +119,8 @@ class IngestRoutes:
             failpoints.reach("acceptor.body_read")
             if coding is not None:
                 body = await inflate(body, coding, self._body_bytes_max)
-            admits = visitor.admits if visitor is not None else None
-            parsed = self._parser.parse(body, kind, clock.unix_s(), admits, lines=lines)
+            parse = functools.partial(self._parser.parse, body, kind, clock.unix_s(), lines=lines)
+            parsed = parse(None) if visitor is None else visitor.judge(parse)
         except RejectedBodyError as error:
             return problem(error.code, error.detail, headers=error.headers)
         except KeysFileError:

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from hseie.access import NOT_ALLOWED, OVER_QUOTA, Devices, Key, Scope
 from hseie.admission import Doorman, Visitor, presented_keys
 from hseie.config import Auth, Config, Http
-from hseie.errors import ConfigError
+from hseie.errors import ConfigError, KeysFileError
 from hseie.keys import DeviceRegistry, KeyRing
 from hseie.node import who_is_let_in
 from hseie.ports import is_loopback
@@ -54,14 +54,17 @@ class Registry:
     def __init__(self) -> None:
         self.devices: set[str] = set()
         self.generation = 0
-        self.asked = 0
+        self.asked: list[list[str]] = []
+        self.broken = False
 
-    def admit(self, key: Key, device: str) -> bool:
-        self.asked += 1
-        if device not in self.devices and len(self.devices) >= key.devices_max:
-            return False
-        self.devices.add(device)
-        return True
+    def admit(self, key: Key, devices: Any) -> set[str]:
+        self.asked.append(list(devices))
+        if self.broken:
+            raise KeysFileError("locked")
+        for device in devices:
+            if len(self.devices) < key.devices_max:
+                self.devices.add(device)
+        return set(devices) - self.devices
 
     def refresh(self) -> None:
         pass
@@ -194,7 +197,7 @@ def test_a_scope_that_is_missing_is_named() -> None:
     assert isinstance(ask(key(scopes=frozenset({"admin"})), BEARER, "read"), Visitor)
 
 
-BOUND = key(scopes=frozenset({"ingest", "read", "admin"}), devices=Devices(frozenset({"X"}), ("M_",)))
+BOUND = key(scopes=frozenset({"ingest", "read", "admin"}), devices=Devices(frozenset({"X"}), ("M",)))
 
 
 @pytest.mark.parametrize(
@@ -243,50 +246,79 @@ def test_who_is_turned_away_costs_nothing_and_is_counted() -> None:
     assert cast(Counter, at_door.rates).spent == 0
 
 
-def test_devices_are_asked_for_only_where_a_key_is_bound() -> None:
-    def admits(known: Key) -> Any:
-        visitor = ask(known, BEARER)
-        assert isinstance(visitor, Visitor)
-        return visitor.admits
+def answers(at_door: Doorman, devices: str) -> list[str | None]:
+    """What somebody who sends a request of readings of some devices, a letter each, is told of them."""
+    visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
+    assert isinstance(visitor, Visitor)
+    return visitor.judge(lambda admits: [admits(device) if admits is not None else "all" for device in devices])
 
-    assert admits(key()) is None
-    bound = admits(BOUND)
-    assert [bound(device) for device in ("X", "M_1", "m_1")] == [None, None, NOT_ALLOWED]
-    few = admits(key(devices_max=2))
-    assert [few(device) for device in "ABACB"] == [None, None, None, OVER_QUOTA, None]
-    both = admits(key(devices=Devices(prefixes=("M",)), devices_max=1))
-    assert [both(device) for device in ("A", "M1", "M2")] == [NOT_ALLOWED, None, OVER_QUOTA]  # "A" took no place
+
+def test_devices_are_asked_for_only_where_a_key_is_bound() -> None:
+    assert answers(doorman(key()), "AB") == ["all"] * 2
+    assert answers(doorman(BOUND), "XMx") == [None, None, NOT_ALLOWED]
+    assert answers(doorman(key(devices_max=2)), "ABACB") == [None, None, None, OVER_QUOTA, None]
+    both = doorman(key(devices=Devices(prefixes=("M", "N")), devices_max=1))
+    assert answers(both, "AMNM") == [NOT_ALLOWED, None, OVER_QUOTA, None]
+    assert cast(Registry, both.registry).asked == [["M", "N"]]  # "A" takes no place
+
+
+def test_the_new_devices_of_a_request_are_asked_for_at_once() -> None:
+    at_door = doorman(key(devices_max=3))
+    registry = cast(Registry, at_door.registry)
+    assert answers(at_door, "AABBA") == [None] * 5
+    assert answers(at_door, "ABBA") == [None] * 4
+    assert answers(at_door, "DACEDB") == [None, None, OVER_QUOTA, OVER_QUOTA, None, None]
+    assert registry.asked == [["A", "B"], ["D", "C", "E"]]
+    assert answers(at_door, "CE") == [OVER_QUOTA] * 2
+    assert registry.asked[2:] == [["C", "E"]]  # what is refused is not remembered: strangers would fill the memory
+
+
+def test_what_a_request_holds_is_judged_again_only_where_a_device_is_refused() -> None:
+    at_door = doorman(key(devices_max=1))
+    for devices, times in (("A", 1), ("A", 1), ("AB", 2), ("A", 1)):
+        visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
+        assert isinstance(visitor, Visitor)
+        parse = Mock(side_effect=lambda admits, devices=devices: [admits(device) for device in devices])
+        visitor.judge(parse)
+        assert parse.call_count == times
+
+
+def test_a_request_that_fails_leaves_nothing_to_the_next() -> None:
+    at_door = doorman(key(devices_max=9))
+    registry = cast(Registry, at_door.registry)
+    registry.broken = True
+    with pytest.raises(KeysFileError):
+        answers(at_door, "AB")
+    registry.broken = False
+
+    def fail(admits: Any) -> None:
+        admits("C")
+        raise ValueError("no body of ours")
+
+    visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
+    assert isinstance(visitor, Visitor)
+    with pytest.raises(ValueError, match="no body of ours"):
+        visitor.judge(fail)
+    assert answers(at_door, "D") == [None]
+    assert registry.devices == {"D"}
 
 
 def test_what_is_known_of_a_device_is_not_asked_again_until_it_may_be_wrong() -> None:
     at_door = doorman(key(devices_max=2))
     registry = cast(Registry, at_door.registry)
-
-    def answers(*devices: str) -> list[str | None]:
-        visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
-        assert isinstance(visitor, Visitor)
-        assert visitor.admits is not None
-        return [visitor.admits(device) for device in devices]
-
-    assert answers("A", "B", "A") == answers("A", "B", "B") == [None] * 3
-    assert registry.asked == 2
-    assert answers("C", "C") == [OVER_QUOTA] * 2
-    assert registry.asked == 4  # what is refused is not remembered: strangers would fill the memory
+    assert answers(at_door, "ABA") == answers(at_door, "ABB") == [None] * 3
+    assert len(registry.asked) == 1
     registry.devices.remove("A")
     registry.generation += 1  # an operator had it forgotten
-    assert answers("C", "B", "A") == [None, None, OVER_QUOTA]
+    assert answers(at_door, "CBA") == [None, None, OVER_QUOTA]
     cast(Ring, at_door.ring).known = key(devices_max=3)
-    assert answers("A") == [None]
+    assert answers(at_door, "A") == [None]
 
 
 def test_what_is_remembered_of_devices_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hseie.admission.DEVICES_REMEMBERED_MAX", 10)
+    monkeypatch.setattr("hseie.admission.DEVICES_ADMITTED_MAX", 10)
     at_door = doorman(key(devices_max=100))
-    visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
-    assert isinstance(visitor, Visitor)
-    assert visitor.admits is not None
-    for number in range(11):
-        assert visitor.admits(f"D-{number}") is None
+    assert answers(at_door, "ABCDEFGHIJK") == [None] * 11
     at_door.refresh(0.0)
     assert at_door._admitted == {}
 

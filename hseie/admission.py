@@ -102,15 +102,30 @@ class Visitor:
     key: Key
     devices: AdmittedDevices | None
     _rates: Rates
+    _monotonic_s: Callable[[], float]
+    _spent: int = 1  # the request itself, at the door
 
     def judge(self, parse: Callable[[Admits | None], _Parsed]) -> _Parsed:
         """Return what `parse` makes of his request; see `AdmittedDevices.judge`. Raises KeysFileError."""
         return parse(None) if self.devices is None else self.devices.judge(parse)
 
-    def spend(self, readings: int) -> None:
-        """Count the readings of his request against his rate; the request itself was counted as one at the door."""
+    def pay(self, readings: int) -> ProblemAnswer | None:
+        """Count the readings of his request against his rate; the first of them was paid for at the door.
+
+        Who has to pay for more while others have overdrawn the key since then is turned away, with that answer: so all
+        who came in at once overdraw it by one request, not by one each.
+        """
         if readings > 1:
+            if wait_s := self._rates.debt_wait_s(self.key, self._monotonic_s()):
+                return _rate_limited(self.key, wait_s)
             self._rates.spend(self.key, readings - 1)
+            self._spent = readings
+        return None
+
+    def give_back(self) -> None:
+        """Give back what was paid, since nothing was taken."""
+        self._rates.spend(self.key, -self._spent)
+        self._spent = 0
 
 
 @dataclass(slots=True)
@@ -134,7 +149,7 @@ class Doorman:
             self.refused[found.code] = self.refused.get(found.code, 0) + 1
             return found
         self.rates.spend(found, 1)
-        return Visitor(found, self._devices(found), self.rates)
+        return Visitor(found, self._devices(found), self.rates, self.monotonic_s)
 
     def _judge(self, headers: Headers, scope: Scope, device: str | None) -> Key | ProblemAnswer:
         given = presented_keys(headers)
@@ -154,8 +169,7 @@ class Doorman:
                 # Readings name their devices, and a receipt tells nothing of any: all else shows the whole fleet.
                 return problem_answer("forbidden", "this shows the whole fleet, and the key is bound to some devices")
         if wait_s := self.rates.wait_s(key, self.monotonic_s()):
-            limit = f"{key.readings_per_s:g} readings a second"
-            return problem_answer("rate_limited", f"this key may send {limit}; a query counts as one", retry_s=wait_s)
+            return _rate_limited(key, wait_s)
         return key
 
     def _find(self, presented: str) -> Key | None:
@@ -226,6 +240,11 @@ def presented_keys(headers: Headers) -> set[str]:
         if scheme.lower() == "bearer":
             found.add(credentials.strip())
     return found
+
+
+def _rate_limited(key: Key, wait_s: float) -> ProblemAnswer:
+    limit = f"{key.readings_per_s:g} readings a second"
+    return problem_answer("rate_limited", f"this key may send {limit}; a query counts as one", retry_s=wait_s)
 
 
 def _unauthorized(challenge: str, detail: str) -> ProblemAnswer:

@@ -26,6 +26,7 @@ from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, answer_expect, new_app, problem, problem_response
 
 _PARTING_LOOK_S = 0.5
+_NOT_TAKEN = 503
 _ANY_PATH = r"/{path:[\s\S]*}"  # a dot would stop at a line's end, which %0A is
 
 
@@ -124,9 +125,11 @@ class IngestRoutes:
         except RejectedBodyError as error:
             return problem(error.code, error.detail, headers=error.headers)
         except KeysFileError:
+            if visitor is not None:
+                visitor.give_back()
             return problem("keys_unavailable", "the devices of this key cannot be looked up")
-        if visitor is not None:
-            visitor.spend(parsed.accepted + parsed.rejected)
+        if visitor is not None and (refused := visitor.pay(parsed.accepted + parsed.rejected)) is not None:
+            return problem_response(refused)
         self.counts.readings += parsed.accepted + parsed.rejected
         self.counts.rejected += parsed.rejected
         for error_item in parsed.errors:
@@ -137,6 +140,12 @@ class IngestRoutes:
         preference = read_preference(
             ",".join(headers.getall("Prefer", ())), self._wait_by_default, self._commit_timeout_s
         )
+        response = await self._store_where_room_is(parsed, preference)
+        if visitor is not None and response.status == _NOT_TAKEN:
+            visitor.give_back()
+        return response
+
+    async def _store_where_room_is(self, parsed: Parsed, preference: Preference) -> web.Response:
         # Counted from here: a body that trickles in is the business of its time-out, and takes nobody's place.
         if self.counts.in_flight >= self._in_flight_max:
             return problem("overloaded", retry_s=max(link.backlog_s for link in self._links))

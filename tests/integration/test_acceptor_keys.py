@@ -1,6 +1,7 @@
 """An acceptor that asks for keys: before it reads a body, and again for every device in it."""
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from hseie.acceptor.tickets import Refusal
 from hseie.access import Devices
 from hseie.config import Auth, Config
+from hseie.errors import KeysFileError
 from hseie.openapi import document
 from tests.described import closed
 from tests.integration.keys_made import Keys
@@ -127,6 +130,54 @@ async def test_a_batch_may_overdraw_once(door: GuardedDoor) -> None:
     _, shown = door.keys.make("ingest", readings_per_s=10, burst_readings=5)
     assert (await door.send([GOOD] * 100, shown))[0] == 202
     assert (await door.send(GOOD, shown))[0] == 429
+
+
+async def test_who_came_in_together_overdraws_by_one_batch(door: GuardedDoor) -> None:
+    """The door sees no readings, so all are let in; only the first that was read still finds something to spend."""
+    key, shown = door.keys.make("ingest", readings_per_s=0.001, burst_readings=50)
+    body = json.dumps([GOOD] * 100).encode()
+    head = (
+        f"POST /v1/ingest/meter HTTP/1.1\r\nHost: x\r\nAuthorization: {shown['Authorization']}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    counters = door.keys.doorman.rates._counters
+    connections = [await asyncio.open_connection("127.0.0.1", door.client.port) for _ in range(20)]
+    last = door.writer.journal.last_seq
+    async with asyncio.timeout(30):
+        for _, writer in connections:
+            writer.write(head)
+        while counters.total(key.place) < len(connections):
+            await asyncio.sleep(0.01)
+        for _, writer in connections:
+            writer.write(body)
+        statuses = [(await reader.readline()).split()[1] for reader, _ in connections]
+    assert sorted(statuses) == [b"202"] + [b"429"] * 19
+    assert counters.total(key.place) == 100 + 19  # each of the others one, as any request
+    assert door.writer.journal.last_seq == last + 1
+    for _, writer in connections:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_what_was_not_stored_is_not_paid_for(door: GuardedDoor) -> None:
+    key, shown = door.keys.make("ingest", readings_per_s=0.001, burst_readings=50, devices_max=3)
+    counters = door.keys.doorman.rates._counters
+    assert (await door.send([GOOD] * 10, shown))[0] == 202
+    door.routes._in_flight_max = 0
+    assert [(await door.send([GOOD] * 30, shown))[0] for _ in range(5)] == [503] * 5
+    door.routes._in_flight_max = 100
+    door.link.add = lambda *_: Refusal("journal_full", 1.0)  # type: ignore[method-assign, assignment]
+    assert (await door.send([GOOD] * 30, shown))[1]["code"] == "journal_full"
+    del door.link.add
+    door.keys.doorman.registry.admit = fail  # type: ignore[method-assign]
+    assert (await door.send([GOOD, OTHER], shown))[1]["code"] == "keys_unavailable"
+    assert counters.total(key.place) == 10
+    assert (await door.send([GOOD] * 40, shown))[0] == 202
+    assert (await door.send(GOOD, shown))[0] == 429
+
+
+def fail(*_: Any) -> set[str]:
+    raise KeysFileError("locked")
 
 
 async def test_a_quota_that_cannot_be_looked_up_refuses_for_now(door: GuardedDoor) -> None:

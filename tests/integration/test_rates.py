@@ -1,11 +1,13 @@
 """The counters that processes share: a slot each, the same bucket for all, and what a new process finds."""
 
+import itertools
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,6 +177,72 @@ def test_a_place_that_had_another_key_before_begins_full(counters: SharedCounter
     assert Rates(counters).wait_s(key(key_id="another"), now) == 0
     assert rates.wait_s(key(key_id="another"), now) == 0
     assert Rates(counters).wait_s(key(place=8), now) == 0
+
+
+def test_a_request_that_outlives_its_key_charges_nobody_else(counters: SharedCounters) -> None:
+    now = time.monotonic()
+    rates = Rates(counters)
+    former, heir = key(), key(key_id="another")
+    rates.wait_s(former, now)
+    rates.wait_s(heir, now)
+    rates.spend(former, 10**6)
+    assert counters.total(7) == 0
+    assert rates.wait_s(heir, now) == 0
+    rates.spend(key(key_id="another", per_s=PER_S / 2), BURST + 20)  # the same in another form
+    assert rates.wait_s(heir, now) == pytest.approx(0.1, abs=0.01)
+
+
+def test_debt_is_below_zero_only(counters: SharedCounters) -> None:
+    now = time.monotonic()
+    rates = Rates(counters)
+    assert rates.debt_wait_s(key(per_s=0.0), now) == 0
+    rates.wait_s(key(), now)
+    rates.spend(key(), BURST)
+    assert rates.wait_s(key(), now) > 0
+    assert rates.debt_wait_s(key(), now) == 0
+    rates.spend(key(), 20)
+    assert rates.debt_wait_s(key(), now) == pytest.approx(0.1, abs=0.02)
+    rates.spend(key(), -20)
+    assert rates.debt_wait_s(key(), now) == 0
+
+
+def test_an_entry_that_is_written_while_it_is_read_is_read_again(counters: SharedCounters) -> None:
+    """Another process shows two views of a bucket in turns; each is seen whole, whatever falls between two words."""
+    views = [Seen(float(number), number, float(number)) for number in (1, 2)]
+
+    class Interrupted:
+        """The words of the file, which are written anew after some of them were read."""
+
+        def __init__(self, words: memoryview, after: int) -> None:
+            self.words, self.left = words, after
+
+        def __getitem__(self, index: Any) -> Any:
+            if isinstance(index, slice):
+                return [self[each] for each in range(*index.indices(len(self.words)))]
+            value = self.words[index]
+            self.left -= 1
+            if self.left == 0:
+                counters._words = self.words  # what publishes writes there
+                counters.publish(7, 99, views[1])
+                counters._words = self  # type: ignore[assignment]
+            return value
+
+    words = counters._words
+    for after in range(1, 10):
+        counters.publish(7, 99, views[0])
+        counters._words = Interrupted(words, after)  # type: ignore[assignment]
+        assert counters.newest(7, 99, 10.0) in views
+        counters._words = words
+
+
+def test_an_entry_that_never_holds_still_is_none(counters: SharedCounters, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = itertools.count(1)
+
+    def torn(_: object) -> tuple[int, ...]:
+        return (0, 99, next(numbers), 0, 1 << 62)
+
+    monkeypatch.setattr("hseie.shared_counters.tuple", torn, raising=False)
+    assert counters.newest(7, 99, 1e9) is None
 
 
 def test_a_key_that_was_given_other_limits_keeps_its_debt(counters: SharedCounters) -> None:

@@ -74,10 +74,13 @@ class Counter:
     """Counts what is spent; makes everybody wait for as long as it is told to."""
 
     def __init__(self, wait_s: float = 0.0) -> None:
-        self.spent, self.wait = 0, wait_s
+        self.spent, self.wait, self.debt = 0, wait_s, 0.0
 
     def wait_s(self, key: Key, now: float) -> float:
         return self.wait
+
+    def debt_wait_s(self, key: Key, now: float) -> float:
+        return self.debt
 
     def spend(self, key: Key, amount: int) -> None:
         self.spent += amount
@@ -230,12 +233,26 @@ def test_a_request_costs_one_and_its_readings_the_rest() -> None:
     assert isinstance(visitor, Visitor)
     spent = cast(Counter, at_door.rates)
     assert spent.spent == 1
-    visitor.spend(0)
+    for readings, cost in ((0, 1), (1, 1), (1000, 1000)):
+        assert visitor.pay(readings) is None
+        assert spent.spent == cost
+    visitor.give_back()
+    assert spent.spent == 0
+
+
+def test_who_has_to_pay_more_while_others_have_overdrawn_is_turned_away_and_pays_no_more() -> None:
+    at_door = doorman(key(readings_per_s=5.0))
+    visitor = at_door.admit(CIMultiDict(BEARER), "ingest")
+    assert isinstance(visitor, Visitor)
+    spent = cast(Counter, at_door.rates)
+    spent.debt = 20.0
+    assert visitor.pay(1) is None  # was paid for at the door
+    answer = visitor.pay(2)
+    assert isinstance(answer, ProblemAnswer)
+    assert (answer.status, answer.code) == (429, "rate_limited")
+    assert "5 readings a second" in orjson.loads(answer.body)["detail"]
+    assert 20 <= int(answer.headers["Retry-After"]) <= 31
     assert spent.spent == 1
-    visitor.spend(1)
-    assert spent.spent == 1
-    visitor.spend(1000)
-    assert spent.spent == 1000
 
 
 def test_who_is_turned_away_costs_nothing_and_is_counted() -> None:

@@ -17,6 +17,7 @@ import structlog
 from hseie import clock
 from hseie.access import NOT_ALLOWED, OVER_QUOTA, Key, Scope
 from hseie.config import Config
+from hseie.key_text import split_key
 from hseie.keys import DeviceRegistry, KeyRing
 from hseie.problems import ProblemAnswer, problem_answer
 from hseie.rates import Rates
@@ -155,10 +156,11 @@ class Doorman:
         given = presented_keys(headers)
         if len(given) != 1:
             return _unauthorized(_INVALID, _SEVERAL) if given else _unauthorized(CHALLENGE, _HOW)
-        key = self._find(given.pop())
+        presented = given.pop()
+        key = self._find(presented)
         if key is None or not key.is_good(self.unix_s()):
-            if key is None and self.ring.problem:
-                return problem_answer("keys_unavailable", "The file of the keys cannot be read.")
+            if key is None and (doubt := self.ring.doubt(presented)):
+                return problem_answer("keys_unavailable", doubt)
             return _unauthorized(_INVALID, _BAD)
         if not key.may(scope):
             return problem_answer("forbidden", f"this needs a key with the scope `{scope}`")
@@ -174,7 +176,11 @@ class Doorman:
 
     def _find(self, presented: str) -> Key | None:
         key = self.ring.find(presented)
-        if key is None and (now := self.monotonic_s()) - self.refreshed_at > _REFRESH_AT_ONCE_S:
+        if (
+            key is None
+            and split_key(presented)
+            and (now := self.monotonic_s()) - self.refreshed_at > _REFRESH_AT_ONCE_S
+        ):
             # Whoever has just been given a key uses it, and a 401 would be final.
             self.refresh(now)
             key = self.ring.find(presented)

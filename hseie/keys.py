@@ -39,6 +39,8 @@ class KeyRing:
         self._file = WatchedFile(path, "ro", _BUSY_RING_S)
         self._token = ""
         self._keys: dict[str, Key] = {}
+        self._unread = False  # there is a file, or was one, that could not be read
+        self._damaged: frozenset[str] = frozenset()
         self.refresh()
 
     @property
@@ -55,6 +57,15 @@ class KeyRing:
         same = hmac.compare_digest(digest(parts[1]), _NOBODY if key is None else key.digest)
         return key if same and key is not None else None
 
+    def doubt(self, presented: str) -> str:
+        """Say why nobody can tell whether a key that was not found is good; nothing where it certainly is not."""
+        parts = split_key(presented)
+        if parts is None:
+            return ""
+        if self._unread:
+            return "the file of the keys cannot be read, and this key is not one of those known before"
+        return "what the file of the keys says of this key is damaged" if parts[0] in self._damaged else ""
+
     def refresh(self) -> bool:
         """Read the keys again if they were changed; tell whether they were. To be called about once a second."""
         try:
@@ -62,11 +73,13 @@ class KeyRing:
         except _DAMAGE as error:
             self._file.close()
             self._token = ""
+            self._unread = bool(self._keys) or not isinstance(error, FileNotFoundError | NotMadeError)
             self.problem = explained(self._file.path, error)
             if self._keys:
                 self.problem += f"; the {self.keys} keys known before stay in force until a restart"
             return False
         self.refreshed_at = clock.unix_s()
+        self._unread = False
         return changed
 
     def close(self) -> None:
@@ -80,6 +93,7 @@ class KeyRing:
                 return False  # only devices were written
             listed, damaged = read_keys(database)
         self.problem = f"{self._file.path}: damaged keys let nobody in: {', '.join(damaged)}" if damaged else ""
+        self._damaged = frozenset(damaged)
         keys = {item.key.key_id: item.key for item in listed}
         changed = keys != self._keys
         # One that is as it was stays the same object: what is remembered of it stays good.

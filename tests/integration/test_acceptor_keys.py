@@ -14,6 +14,7 @@ from hseie.acceptor.tickets import Refusal
 from hseie.access import Devices
 from hseie.config import Auth, Config
 from hseie.errors import KeysFileError
+from hseie.key_text import key_text
 from hseie.openapi import document
 from tests.described import closed
 from tests.integration.keys_made import Keys
@@ -66,6 +67,18 @@ async def test_with_a_key_all_is_as_ever_and_without_one_nothing_is(door: Guarde
     assert "`ingest`" in answer["detail"]
     assert door.writer.journal.last_seq == last
     assert door.routes.counts.problems == {"unauthorized": 2, "forbidden": 1}
+
+
+async def test_one_damaged_key_leaves_the_others_answers_as_they_are(door: GuardedDoor) -> None:
+    _, shown = door.keys.make("ingest")
+    door.keys.store._database.execute("UPDATE api_key SET scopes = 'x'")
+    door.keys.doorman.refresh(0.0)
+    for stranger in ("nonsense", key_text(10 * "z", 43 * "s")):
+        status, answer, _ = await door.post(GOOD, X_API_Key=stranger)
+        assert (status, answer["code"]) == (401, "unauthorized")
+    status, answer, _ = await door.send(GOOD, shown)
+    assert (status, answer["code"]) == (503, "keys_unavailable")
+    assert "of this key is damaged" in answer["detail"]
 
 
 async def test_the_answer_comes_before_the_body(door: GuardedDoor) -> None:

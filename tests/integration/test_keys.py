@@ -362,6 +362,53 @@ def test_a_place_beyond_the_counters_lets_nobody_in(store: KeyStore, path: Path,
     assert (ring.find(text), "damaged keys" in ring.problem) == (None, True)
 
 
+STRANGER = key_text.key_text(10 * "z", 43 * "s")
+
+
+def test_of_a_key_that_is_not_there_nobody_is_in_doubt(store: KeyStore, path: Path, ring: KeyRing) -> None:
+    (key, text), (_, other) = make(store), make(store)
+    by_hand(path, f"UPDATE api_key SET scopes = 'x' WHERE key_id = '{key.key_id}'")
+    ring.refresh()
+    assert "damaged" in ring.problem
+    wrong = other[:-3] + "xyz"
+    assert [ring.doubt(presented) for presented in (STRANGER, wrong, "nonsense", "")] == [""] * 4
+    assert ring.doubt(text) == "what the file of the keys says of this key is damaged"
+    by_hand(path, f"UPDATE api_key SET scopes = '[\"ingest\"]' WHERE key_id = '{key.key_id}'")
+    ring.refresh()
+    assert ring.doubt(text) == ""
+
+
+def test_before_the_first_key_nobody_is_in_doubt(path: Path, ring: KeyRing) -> None:
+    assert ring.doubt(STRANGER) == ""
+    path.parent.mkdir()
+    path.touch(0o600)
+    ring.refresh()
+    assert ring.doubt(STRANGER) == ""
+
+
+def test_a_file_that_cannot_be_read_leaves_doubt_until_it_can(store: KeyStore, path: Path, ring: KeyRing) -> None:
+    make(store)
+    ring.refresh()
+    store.close()
+    for file in list(path.parent.iterdir()):
+        file.rename(path.parent.parent / file.name)
+    path.write_bytes(b"no database" * 1000)
+    fresh = KeyRing(path)
+    ring.refresh()
+    for each in (ring, fresh):
+        assert "cannot be read" in each.doubt(STRANGER)
+        assert each.doubt("nonsense") == ""
+    path.unlink()
+    ring.refresh()
+    assert "cannot be read" in ring.doubt(STRANGER)  # it has been there
+    for file in path.parent.parent.glob("keys.sqlite*"):
+        file.rename(path.parent / file.name)
+    for each in (ring, fresh):
+        each.refresh()
+        assert each.doubt(STRANGER) == ""
+    fresh.close()
+
+
 # --- the registry of devices ------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from hseie.access import NOT_ALLOWED, OVER_QUOTA, Devices, Key, Scope
 from hseie.admission import Doorman, Visitor, presented_keys
 from hseie.config import Auth, Config, Http
 from hseie.errors import ConfigError, KeysFileError
+from hseie.key_text import key_text
 from hseie.keys import DeviceRegistry, KeyRing
 from hseie.node import who_is_let_in
 from hseie.ports import is_loopback
@@ -41,6 +42,9 @@ class Ring:
 
     def find(self, presented: str) -> Key | None:
         return self.known if presented in {GOOD, *self._others} else None
+
+    def doubt(self, presented: str) -> str:
+        return self.problem
 
     def refresh(self) -> bool:
         self.looks += 1
@@ -168,13 +172,16 @@ def test_a_key_that_was_just_made_is_good_at_once_and_strangers_do_not_keep_us_r
     ring = cast(Ring, at_door.ring)
     now = 1000.0
     at_door.monotonic_s = lambda: now
-    ring.new = {"brand-new"}
-    assert isinstance(at_door.admit(CIMultiDict({"X-API-Key": "brand-new"}), "ingest"), Visitor)
+    brand_new, stranger = (key_text(10 * letter, 43 * "s") for letter in "bs")
+    ring.new = {brand_new}
+    assert isinstance(at_door.admit(CIMultiDict({"X-API-Key": brand_new}), "ingest"), Visitor)
     for _ in range(100):
-        at_door.admit(CIMultiDict({"X-API-Key": "stranger"}), "ingest")
+        at_door.admit(CIMultiDict({"X-API-Key": stranger}), "ingest")
     assert ring.looks == 1
     now += 0.2
-    at_door.admit(CIMultiDict({"X-API-Key": "stranger"}), "ingest")
+    at_door.admit(CIMultiDict({"X-API-Key": "no key at all"}), "ingest")
+    assert ring.looks == 1
+    at_door.admit(CIMultiDict({"X-API-Key": stranger}), "ingest")
     at_door.admit(CIMultiDict(BEARER), "ingest")
     assert ring.looks == 2
 

@@ -126,7 +126,7 @@ def create(
     wanted = Wanted(
         name=name,
         scopes=frozenset(scopes),
-        devices=Devices(frozenset(named), tuple(sorted(set(prefixes)))),
+        devices=Devices(frozenset(named), tuple(sorted(set(prefixes))), all=not named and not prefixes),
         readings_per_s=rate,
         burst_readings=burst_readings or default_burst(rate),
         devices_max=devices_max or 0,

@@ -64,6 +64,8 @@ class KeyStore:
         """
         if mistake := name_mistake(name) or devices_mistake(devices.named, devices.prefixes):
             raise KeyRefusedError(mistake)
+        if not devices.is_sound:
+            raise KeyRefusedError("a key is for all devices or for some, not for both and not for none")
         key_id, secret = new_key()
         key = Key(
             key_id=key_id,

@@ -187,7 +187,7 @@ def _cells(listed: ListedKey) -> tuple[str, ...]:
 def _devices(devices: Devices) -> str:
     texts = [*(f"{prefix}*" for prefix in devices.prefixes), *sorted(devices.named)]
     more = f" and {len(texts) - _DEVICES_SHOWN} more" if len(texts) > _DEVICES_SHOWN else ""
-    return ", ".join(texts[:_DEVICES_SHOWN]) + more if texts else "all"
+    return "all" if devices.all else ", ".join(texts[:_DEVICES_SHOWN]) + more
 
 
 def _limits(key: Key) -> str:

@@ -22,7 +22,7 @@ from hseie.errors import KeysFileError
 from hseie.key_text import KEYS_MAX
 from hseie.resources import sql
 
-VERSION = 1  # of the schema: PRAGMA user_version
+VERSION = 2  # of the schema: PRAGMA user_version
 
 _MODE = 0o600
 _BUSY_OPERATOR_S = 5.0
@@ -62,7 +62,7 @@ def make_file(path: Path) -> sqlite3.Connection:
 def open_file(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
     """Open a file that is there; `mode` is "ro" or "rw".
 
-    Raises sqlite3.Error, FileNotFoundError, NotMadeError, and KeysFileError for that of a later version.
+    Raises sqlite3.Error, FileNotFoundError, NotMadeError, and KeysFileError for that of another version.
     """
     if not path.exists():
         raise FileNotFoundError(path)
@@ -179,6 +179,7 @@ def write_key(database: sqlite3.Connection, key: Key) -> None:
     row = (
         *(key.key_id, key.name, key.digest, orjson.dumps(sorted(key.scopes)).decode()),
         *(orjson.dumps(sorted(texts)).decode() for texts in (key.devices.named, key.devices.prefixes)),
+        key.devices.all,
         *(key.readings_per_s, key.burst_readings, key.devices_max, key.place, key.created_at, key.expires_at),
     )
     database.execute(sql("keys", "key_insert"), row)
@@ -186,11 +187,13 @@ def write_key(database: sqlite3.Connection, key: Key) -> None:
 
 def _key(row: Sequence[Any]) -> Key:
     """Return the key of a row of `key_list`. Raises ValueError and msgspec.ValidationError for one that is damaged."""
-    key_id, name, digest, scopes, named, prefixes, *rest = row[:-1]
-    devices = {"named": orjson.loads(named), "prefixes": orjson.loads(prefixes)}
+    key_id, name, digest, scopes, named, prefixes, every, *rest = row[:-1]
+    devices = {"named": orjson.loads(named), "prefixes": orjson.loads(prefixes), "all": every == 1}
     values = (key_id, name, digest, orjson.loads(scopes), devices, *rest)
     names = (field.name for field in fields(Key))
     key = msgspec.convert(dict(zip(names, values, strict=True)), Key, builtin_types=(bytes,))
+    if not key.devices.is_sound:
+        raise ValueError("neither all devices nor some")
     if len(key.digest) != _DIGEST_BYTES or not 0 <= key.place < KEYS_MAX:
         raise ValueError("no digest or place of ours")
     return key
@@ -242,4 +245,9 @@ def _is_made(path: Path, database: sqlite3.Connection) -> bool:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise KeysFileError(f"{path} was made by a later version of HSEIE; use that one")
+    if 0 < version < VERSION:
+        raise KeysFileError(
+            f"{path} was made by a version of HSEIE before the first release; move it away with its -wal and -shm and "
+            "create the keys anew"
+        )
     return bool(version)

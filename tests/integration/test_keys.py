@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hseie import key_text, keys, keys_file
-from hseie.access import Devices, Key
+from hseie.access import ALL_DEVICES, Devices, Key
 from hseie.errors import KeyRefusedError, KeysFileError
 from hseie.key_store import KeyStore
 from hseie.keys import DeviceRegistry, KeyRing
@@ -50,7 +50,7 @@ def registries(path: Path) -> Iterator[list[DeviceRegistry]]:
 def make(store: KeyStore, name: str = "fleet", **more: Any) -> tuple[Key, str]:
     wanted: dict[str, Any] = {
         "scopes": {"ingest"},
-        "devices": Devices(),
+        "devices": ALL_DEVICES,
         "readings_per_s": 0.0,
         "burst_readings": 0,
         "devices_max": 0,
@@ -156,6 +156,9 @@ def test_what_is_no_key_is_not_repeated(store: KeyStore, words: str) -> None:
 def test_what_cannot_be_a_key_is_not_made(store: KeyStore) -> None:
     with pytest.raises(KeyRefusedError, match="printable"):
         make(store, "")
+    for none_or_both in (Devices(), Devices(frozenset({"A"}), all=True)):
+        with pytest.raises(KeyRefusedError, match="all devices or for some"):
+            make(store, devices=none_or_both)
     with pytest.raises(KeyRefusedError, match="no device id"):
         make(store, devices=Devices(frozenset({"a b"})))
     assert store.all_keys() == []
@@ -184,11 +187,21 @@ def test_where_there_is_no_file_none_is_made_by_looking(path: Path) -> None:
 
 
 def test_the_file_of_a_later_version_is_left_alone(store: KeyStore, path: Path, ring: KeyRing) -> None:
-    by_hand(path, "PRAGMA user_version = 2")
+    by_hand(path, f"PRAGMA user_version = {keys_file.VERSION + 1}")
     with pytest.raises(KeysFileError, match="made by a later version"):
         KeyStore.open(path)
     fresh = KeyRing(path)
     assert (fresh.keys, "made by a later version" in fresh.problem) == (0, True)
+    fresh.close()
+
+
+def test_a_file_from_before_the_first_release_is_refused(store: KeyStore, path: Path) -> None:
+    """There an empty list of devices meant all of them."""
+    by_hand(path, "PRAGMA user_version = 1")
+    with pytest.raises(KeysFileError, match="before the first release; move it away"):
+        KeyStore.open(path)
+    fresh = KeyRing(path)
+    assert (fresh.keys, "before the first release" in fresh.problem) == (0, True)
     fresh.close()
 
 
@@ -329,7 +342,7 @@ def test_a_file_that_is_gone_or_replaced_is_noticed(store: KeyStore, path: Path,
         "scopes = '[\"everything\"]'",
         "scopes = 'ingest'",
         "readings_per_s = 'much'",
-        "devices = '[7]'",
+        "devices = '[7]', all_devices = 0",
         "devices_max = 'x'",
         "created_at = 'x'",
     ],
@@ -345,11 +358,33 @@ def test_a_damaged_key_lets_nobody_in_and_keeps_nobody_out(
     assert ([listed.key for listed in store.all_keys()], store.damaged) == ([good], [key.key_id])
 
 
-@pytest.mark.parametrize("column", ["place = 4096", "place = -1", "digest = x'00'", "name = ''"])
+@pytest.mark.parametrize(
+    "column", ["place = 4096", "place = -1", "all_devices = 0", "prefixes = '[\"A\"]'", "digest = x'00'", "name = ''"]
+)
 def test_what_would_reach_beyond_is_kept_out_of_the_file(store: KeyStore, path: Path, column: str) -> None:
     make(store)
     with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
         by_hand(path, f"UPDATE api_key SET {column}")
+
+
+@pytest.mark.parametrize("emptied", ["devices = '[]', prefixes = '[]'", "all_devices = 1", "all_devices = 2"])
+def test_a_key_that_lost_its_devices_does_not_gain_the_fleet(
+    store: KeyStore, path: Path, ring: KeyRing, emptied: str
+) -> None:
+    key, text = make(store, devices=Devices(frozenset({"A"}), ("B",)))
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA ignore_check_constraints = ON")
+    database.execute(f"UPDATE api_key SET {emptied}")
+    database.close()
+    ring.refresh()
+    found = ring.find(text)
+    assert found is None or found == key
+
+
+def test_devices_that_are_neither_all_nor_named_are_none() -> None:
+    assert not Devices().hold("A")
+    assert ALL_DEVICES.hold("A")
+    assert [Devices(frozenset({"A"}), ("B",)).hold(device) for device in ("A", "B1", "A1")] == [True, True, False]
 
 
 def test_a_place_beyond_the_counters_lets_nobody_in(store: KeyStore, path: Path, ring: KeyRing) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hseie.access import Devices, Key
+from hseie.access import ALL_DEVICES, Key
 from hseie.key_store import KeyStore
 from hseie.keys import DeviceRegistry, KeyRing
 
@@ -24,7 +24,7 @@ PATIENCE_S = 60
 BEGIN = """
 import sys, time
 from pathlib import Path
-from hseie.access import Devices
+from hseie.access import ALL_DEVICES
 from hseie.errors import KeysFileError
 from hseie.key_store import KeyStore
 from hseie.keys import DeviceRegistry, KeyRing
@@ -36,7 +36,7 @@ CREATE = (
     BEGIN
     + """
 def create(store):
-    key, text = store.create("fleet", {"ingest"}, Devices(), 0.0, 0, int(sys.argv[2]), None, 1.0)
+    key, text = store.create("fleet", {"ingest"}, ALL_DEVICES, 0.0, 0, int(sys.argv[2]), None, 1.0)
     print(text, flush=True)
     return key
 
@@ -116,7 +116,7 @@ def path(tmp_path: Path) -> Path:
 
 def make(path: Path, devices_max: int) -> Key:
     with KeyStore.open(path, create=True) as store:
-        return store.create("fleet", {"ingest"}, Devices(), 0.0, 0, devices_max, None, 1.0)[0]
+        return store.create("fleet", {"ingest"}, ALL_DEVICES, 0.0, 0, devices_max, None, 1.0)[0]
 
 
 def test_several_make_the_file_and_keys_at_once(path: Path) -> None:
@@ -245,7 +245,7 @@ def work(path):
     with KeyStore.open(path) as store:
         key = store.find("fleet")
         assert registry.admit(key, ["mine"]) == set()
-        store.create("mine", {"read"}, Devices(), 0.0, 0, 0, None, 1.0)
+        store.create("mine", {"read"}, ALL_DEVICES, 0.0, 0, 0, None, 1.0)
         assert ring.refresh() is True
         store.forget(key.key_id, "mine")
     print(ring.keys)
@@ -253,7 +253,7 @@ def work(path):
 with tempfile.TemporaryDirectory() as folder:
     own = Path(folder, "keys.sqlite")
     with KeyStore.open(own, create=True) as store:
-        store.create("fleet", {"ingest"}, Devices(), 0.0, 0, 5, None, 1.0)
+        store.create("fleet", {"ingest"}, ALL_DEVICES, 0.0, 0, 5, None, 1.0)
     work(own)
 os.setgroups([])
 os.setresgid(int(sys.argv[2]), int(sys.argv[2]), int(sys.argv[2]))
@@ -275,7 +275,7 @@ def folder_of_nobody() -> Iterator[Path]:
 def test_what_root_makes_belongs_to_the_owner_of_the_folder(folder_of_nobody: Path) -> None:
     path = folder_of_nobody / "node" / "keys.sqlite"
     with KeyStore.open(path, create=True) as store:
-        key, _ = store.create("fleet", {"ingest"}, Devices(), 0.0, 0, 5, None, 1.0)
+        key, _ = store.create("fleet", {"ingest"}, ALL_DEVICES, 0.0, 0, 5, None, 1.0)
         registry = DeviceRegistry(path)  # while root has it open, its WAL is there
         assert registry.admit(key, ["roots"]) == set()
         files = [path.parent, *path.parent.iterdir()]

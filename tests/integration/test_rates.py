@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hseie.access import Devices, Key
+from hseie.access import ALL_DEVICES, Key
 from hseie.errors import HseieError
 from hseie.rates import Rates
 from hseie.shared_counters import PLACES, Seen, SharedCounters
@@ -44,7 +44,7 @@ sys.stdin.readline()
 
 
 def key(place: int = 7, key_id: str = "k7", per_s: float = PER_S, burst: int = BURST) -> Key:
-    return Key(key_id, "tests", b"", frozenset({"ingest"}), Devices(), per_s, burst, 0, place, 0.0)
+    return Key(key_id, "tests", b"", frozenset({"ingest"}), ALL_DEVICES, per_s, burst, 0, place, 0.0)
 
 
 class Sender:

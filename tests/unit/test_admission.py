@@ -8,7 +8,7 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
-from hseie.access import NOT_ALLOWED, OVER_QUOTA, Devices, Key, Scope
+from hseie.access import ALL_DEVICES, NOT_ALLOWED, OVER_QUOTA, Devices, Key, Scope
 from hseie.admission import Doorman, Visitor, presented_keys
 from hseie.config import Auth, Config, Http
 from hseie.errors import ConfigError, KeysFileError
@@ -25,7 +25,7 @@ BEARER = {"Authorization": f"Bearer {GOOD}"}
 
 
 def key(**more: Any) -> Key:
-    usual = Key("abc", "tests", b"", frozenset({"ingest"}), Devices(), 0.0, 0, 0, 1, NOW - 1)
+    usual = Key("abc", "tests", b"", frozenset({"ingest"}), ALL_DEVICES, 0.0, 0, 0, 1, NOW - 1)
     return replace(usual, **more)
 
 

@@ -7,9 +7,11 @@ on it (POSIX). Who it belongs to and whether it was replaced is asked by its nam
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from shlex import quote as quote_word
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +27,8 @@ from hseie.resources import sql
 VERSION = 2  # of the schema: PRAGMA user_version
 
 _MODE = 0o600
+_FOLDER_MODE = 0o755
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _BUSY_OPERATOR_S = 5.0
 _CACHE_KIB = 1024
 _DIGEST_BYTES = 32
@@ -41,6 +45,7 @@ def make_file(path: Path) -> sqlite3.Connection:
     """
     try:
         _make_empty(path)
+        _check_writers(path)
         database = _connect(path, "rw", _BUSY_OPERATOR_S)
     except (sqlite3.Error, OSError) as error:
         raise KeysFileError(explained(path, error)) from error
@@ -62,10 +67,10 @@ def make_file(path: Path) -> sqlite3.Connection:
 def open_file(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
     """Open a file that is there; `mode` is "ro" or "rw".
 
-    Raises sqlite3.Error, FileNotFoundError, NotMadeError, and KeysFileError for that of another version.
+    Raises sqlite3.Error, OSError, NotMadeError, and KeysFileError for that of another version or one that others may
+    write.
     """
-    if not path.exists():
-        raise FileNotFoundError(path)
+    _check_writers(path)
     database = _connect(path, mode, timeout_s)
     try:
         if not _is_made(path, database):
@@ -202,7 +207,7 @@ def _key(row: Sequence[Any]) -> Key:
 def _make_folder(folder: Path) -> None:
     for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
         with contextlib.suppress(FileExistsError):
-            missing.mkdir()
+            missing.mkdir(mode=_FOLDER_MODE)
             _give_to_owner_of(missing.parent, missing)
 
 
@@ -228,6 +233,19 @@ def _make_empty(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_writers(path: Path) -> None:
+    """Raise KeysFileError where others than the owner may write the file or its folder, FileNotFoundError without one.
+
+    Whoever may write it makes keys for himself; whoever may write the folder puts another file there.
+    """
+    for each in (path, path.parent):
+        if each.stat().st_mode & _OTHERS_WRITE:
+            raise KeysFileError(
+                f"{each} can be written by others than its owner, who could let themselves in with it; "
+                f"`chmod go-w {quote_word(str(each))}`"
+            )
 
 
 def _connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:

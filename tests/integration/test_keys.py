@@ -657,6 +657,37 @@ def test_only_its_owner_may_read_the_file(path: Path) -> None:
     assert modes == dict.fromkeys(("keys.sqlite", "keys.sqlite-shm", "keys.sqlite-wal"), 0o600)
 
 
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+@pytest.mark.parametrize("which", ["file", "folder"])
+def test_what_others_may_write_is_refused(store: KeyStore, path: Path, which: str, mode: int) -> None:
+    key, text = make(store, devices_max=2)
+    store.close()
+    loose = path if which == "file" else path.parent
+    before = stat.S_IMODE(loose.stat().st_mode)
+    loose.chmod(before | mode)
+    ring, registry = KeyRing(path), DeviceRegistry(path)
+    assert ring.keys == 0
+    assert f"`chmod go-w {loose}`" in ring.problem
+    with pytest.raises(KeysFileError, match="chmod go-w"):
+        admit(registry, key, "A")
+    with pytest.raises(KeysFileError, match="chmod go-w"):
+        KeyStore.open(path)
+    loose.chmod(before)
+    assert ring.refresh()
+    assert ring.find(text) == key
+    ring.close()
+    registry.close()
+
+
+def test_a_folder_is_made_that_only_its_owner_may_write(path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        KeyStore.open(path, create=True).close()
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+
+
 def test_a_folder_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KeysFileError, match=r"file/keys\.sqlite: the file of the API keys cannot be used"):

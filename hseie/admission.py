@@ -17,7 +17,7 @@ import structlog
 from hseie import clock
 from hseie.access import NOT_ALLOWED, OVER_QUOTA, Key, Scope
 from hseie.config import Config
-from hseie.key_text import split_key
+from hseie.key_text import KEYS_MAX, split_key
 from hseie.keys import DeviceRegistry, KeyRing
 from hseie.problems import ProblemAnswer, problem_answer
 from hseie.rates import Rates
@@ -39,7 +39,11 @@ _SEVERAL = "the request carries several keys; send one"
 _REFRESH_S = 1.0  # a key that is revoked is out after that
 _REFRESH_AT_ONCE_S = 0.1  # a key that nobody knows may be a new one; strangers shall not keep us reading
 _LOOK_S = 0.25
+_AGE_MAX_S = 10.0
+_LOG_AGAIN_S = 60.0
 DEVICES_ADMITTED_MAX = 500_000  # over all keys, and what comes within a second; about 150 bytes each
+
+KEY_LIMITS = {"keys": KEYS_MAX, "keys_devices": DEVICES_ADMITTED_MAX}
 
 
 class Headers(Protocol):
@@ -143,6 +147,11 @@ class Doorman:
     unix_s: Callable[[], float] = clock.unix_s
     monotonic_s: Callable[[], float] = time.monotonic
 
+    @property
+    def devices_admitted(self) -> int:
+        """How many devices are remembered, over all keys."""
+        return sum(map(len, self._admitted.values()))
+
     def admit(self, headers: Headers, scope: Scope, device: str | None = None) -> Visitor | ProblemAnswer:
         """Return who it is, or the answer that turns him away. `device` is the one that the path names."""
         found = self._judge(headers, scope, device)
@@ -197,8 +206,13 @@ class Doorman:
                 _log.warning("keys_not_readable", reason=self._told)
             else:
                 _log.info("keys_readable", keys=self.ring.keys)
-        if sum(map(len, self._admitted.values())) > DEVICES_ADMITTED_MAX:
+        if self.devices_admitted > DEVICES_ADMITTED_MAX:
             self._admitted.clear()
+
+    def refresh_in_time(self, now: float) -> None:
+        """Refresh about once a second, however often this is called."""
+        if now - self.refreshed_at >= _REFRESH_S:
+            self.refresh(now)
 
     def _devices(self, key: Key) -> AdmittedDevices | None:
         if key.devices.all and not key.devices_max:
@@ -220,21 +234,36 @@ async def watch(doorman: Doorman | None) -> None:
     """Keep the keys and the rates up to date, for ever."""
     if doorman is None:
         return
+    log_again_at = 0.0
     while True:
         now = time.monotonic()
-        doorman.rates.look(now)
-        if now - doorman.refreshed_at >= _REFRESH_S:
-            doorman.refresh(now)
+        for step in (doorman.rates.look, doorman.refresh_in_time):
+            try:
+                step(now)
+            except Exception:  # whatever it is, a key that is revoked later has to be out all the same
+                if now >= log_again_at:
+                    log_again_at = now + _LOG_AGAIN_S
+                    _log.exception("keys_not_watched")
         await asyncio.sleep(_LOOK_S)
 
 
-def key_figures(doorman: Doorman | None) -> dict[str, Any]:
-    """Return what a heartbeat tells of the keys."""
-    ring = doorman.ring if doorman is not None else None
+def key_figures(doorman: Doorman | None, now: float) -> dict[str, Any]:
+    """Return what a heartbeat tells of the keys. `now` is monotonic seconds."""
+    if doorman is None:
+        return {"keys": 0, "keys_stale": 0, "keys_age_s": None, "keys_trouble": "", "keys_devices": 0}
+    ring = doorman.ring
+    age_s = now - ring.refreshed_at if ring.refreshed_at else None
+    trouble = ring.problem
+    if not trouble and age_s is not None and age_s > _AGE_MAX_S:
+        trouble = (
+            f"the keys were last looked at {age_s:.0f} s ago: one that was revoked since is still good; see the log"
+        )
     return {
-        "keys": ring.keys if ring is not None else 0,
-        "keys_stale": int(ring is not None and bool(ring.problem)),
-        "keys_trouble": ring.problem if ring is not None else "",
+        "keys": ring.keys,
+        "keys_stale": int(bool(trouble)),
+        "keys_age_s": age_s,
+        "keys_trouble": trouble,
+        "keys_devices": doorman.devices_admitted,
     }
 
 

@@ -30,7 +30,8 @@ class KeyRing:
     """The keys as one process holds them; looking one up touches no file.
 
     `problem` says what is wrong with the file, empty when nothing is: the ring is then as it was before, which at the
-    start is empty, so that nobody gets in. `refreshed_at` is when the file was last found good (Unix seconds).
+    start is empty, so that nobody gets in. `refreshed_at` is when the file was last looked at and found good (monotonic
+    seconds), 0 for never.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,7 +79,7 @@ class KeyRing:
             if self._keys:
                 self.problem += f"; the {self.keys} keys known before stay in force until a restart"
             return False
-        self.refreshed_at = clock.unix_s()
+        self.refreshed_at = time.monotonic()
         self._unread = False
         return changed
 

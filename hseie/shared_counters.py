@@ -16,7 +16,7 @@ from hseie.errors import HseieError
 from hseie.key_text import KEYS_MAX
 
 PLACES = KEYS_MAX
-SLOTS = 264  # acceptors there may be, each with a successor for a moment, and analytics
+SLOTS = 514  # acceptors there may be and analytics, each with a successor for a moment
 
 _NAME = "counters-1"  # another number for another layout
 _HEAD_BYTES = 4096  # a byte for each slot that was ever taken

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hseie.access import ALL_DEVICES, Key
+from hseie.config import Http
 from hseie.errors import HseieError
 from hseie.rates import Rates
-from hseie.shared_counters import PLACES, Seen, SharedCounters
+from hseie.shared_counters import PLACES, SLOTS, Seen, SharedCounters
 
 PER_S, BURST = 200.0, 100
 
@@ -268,6 +270,12 @@ def test_what_was_seen_before_a_reboot_does_not_count(counters: SharedCounters) 
     assert counters.newest(7, 98, 1000.0) is None
 
 
+def test_there_are_slots_for_all_processes_and_their_successors() -> None:
+    most = next(field for field in msgspec.structs.fields(Http) if field.name == "acceptors").type.__metadata__[0].le
+    with_http = most + 1  # and analytics
+    assert 2 * with_http <= SLOTS
+
+
 def test_places_do_not_touch_each_other(counters: SharedCounters) -> None:
     counters.add(0, 1)
     counters.add(PLACES - 1, 5)
@@ -277,7 +285,7 @@ def test_places_do_not_touch_each_other(counters: SharedCounters) -> None:
 
 def test_the_file_takes_little_room(counters: SharedCounters, tmp_path: Path) -> None:
     (file,) = tmp_path.iterdir()
-    assert file.stat().st_size < 64 << 20
+    assert file.stat().st_size < 128 << 20
     assert file.stat().st_blocks * 512 <= 4 * (PLACES * 40)
     assert file.stat().st_mode & 0o077 == 0
     counters.close()

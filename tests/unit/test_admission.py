@@ -1,5 +1,6 @@
 """Who is let in: every way to show a key, every reason to be turned away, and that no answer gives a key away."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any, cast
 from unittest.mock import Mock, call
@@ -9,7 +10,7 @@ import pytest
 from multidict import CIMultiDict
 
 from hseie.access import ALL_DEVICES, NOT_ALLOWED, OVER_QUOTA, Devices, Key, Scope
-from hseie.admission import Doorman, Visitor, presented_keys
+from hseie.admission import KEY_LIMITS, Doorman, Visitor, key_figures, presented_keys, watch
 from hseie.config import Auth, Config, Http
 from hseie.errors import ConfigError, KeysFileError
 from hseie.key_text import key_text
@@ -36,6 +37,7 @@ class Ring:
         self.known, self.problem = known, problem
 
         self.keys = 1
+        self.refreshed_at = 1.0
         self.new: set[str] = set()  # known after the next look at the file
         self.looks = 0
         self._others: set[str] = set()
@@ -197,6 +199,45 @@ def test_the_log_says_once_that_the_keys_cannot_be_read_and_once_that_they_can(m
         call.warning("keys_not_readable", reason="the file is gone"),
         call.info("keys_readable", keys=1),
     ]
+
+
+async def test_what_fails_in_one_round_is_logged_now_and_then_and_tried_in_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Mock()
+    monkeypatch.setattr("hseie.admission._log", log)
+    monkeypatch.setattr("hseie.admission._LOOK_S", 0.001)
+    monkeypatch.setattr("hseie.admission._REFRESH_S", 0.0)
+    at_door = doorman(key())
+    cast(Counter, at_door.rates).look = Mock(side_effect=ZeroDivisionError)  # type: ignore[attr-defined]
+    ring = cast(Ring, at_door.ring)
+    refresh = ring.refresh
+    ring.refresh = Mock(side_effect=[RuntimeError] * 5 + [False] * 10_000)  # type: ignore[method-assign]
+    watching = asyncio.ensure_future(watch(at_door))
+    async with asyncio.timeout(30):
+        while ring.refresh.call_count < 10:
+            await asyncio.sleep(0.01)
+            assert not watching.done()
+    watching.cancel()
+    ring.refresh = refresh  # type: ignore[method-assign]
+    assert log.method_calls == [call.exception("keys_not_watched")]
+
+
+def test_keys_that_were_long_not_looked_at_are_told_of() -> None:
+    at_door = doorman(key())
+    ring = cast(Ring, at_door.ring)
+    ring.refreshed_at = 1000.0
+    figures = key_figures(at_door, 1010.0)
+    assert (figures["keys_age_s"], figures["keys_stale"], figures["keys_trouble"]) == (10.0, 0, "")
+    figures = key_figures(at_door, 1011.0)
+    assert (figures["keys_age_s"], figures["keys_stale"]) == (11.0, 1)
+    assert "last looked at 11 s ago" in figures["keys_trouble"]
+    ring.problem = "the file is gone"
+    assert key_figures(at_door, 1011.0)["keys_trouble"] == "the file is gone"
+    ring.refreshed_at = 0.0  # never
+    assert key_figures(at_door, 1011.0)["keys_age_s"] is None
+    assert key_figures(None, 1011.0).keys() == figures.keys()
+    assert figures.keys() & KEY_LIMITS.keys() == KEY_LIMITS.keys()
 
 
 def test_a_scope_that_is_missing_is_named() -> None:

@@ -37,7 +37,7 @@ _BAD = "this API key is not valid, or not any more; `hseie keys list` shows thos
 _SEVERAL = "the request carries several keys; send one"
 
 _REFRESH_S = 1.0  # a key that is revoked is out after that
-_REFRESH_AT_ONCE_S = 0.1  # a key that nobody knows may be a new one; strangers shall not keep us reading
+_REFRESH_AT_ONCE_S = 0.1  # while something is wrong with the file
 _LOOK_S = 0.25
 _AGE_MAX_S = 10.0
 _LOG_AGAIN_S = 60.0
@@ -185,14 +185,13 @@ class Doorman:
 
     def _find(self, presented: str) -> Key | None:
         key = self.ring.find(presented)
-        if (
-            key is None
-            and split_key(presented)
-            and (now := self.monotonic_s()) - self.refreshed_at > _REFRESH_AT_ONCE_S
-        ):
-            # Whoever has just been given a key uses it, and a 401 would be final.
-            self.refresh(now)
-            key = self.ring.find(presented)
+        if key is None and split_key(presented):
+            now = self.monotonic_s()
+            # Whoever has just been given a key uses it, and a 401 would be final. A look at a file that has not changed
+            # is cheap; one that cannot be read is opened anew, and strangers shall not keep us at that.
+            if not self.ring.problem or now - self.refreshed_at > _REFRESH_AT_ONCE_S:
+                self.refresh(now)
+                key = self.ring.find(presented)
         return key
 
     def refresh(self, now: float) -> None:

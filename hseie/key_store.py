@@ -114,6 +114,13 @@ class KeyStore:
         with self._transaction():
             return sum(self._database.execute(sql("keys", "key_revoke"), (now, key_id)).rowcount for key_id in key_ids)
 
+    def change(self, key: Key) -> None:
+        """Give a key the limits and the end that `key` has. Raises KeyRefusedError where it is revoked, or gone."""
+        values = key.readings_per_s, key.burst_readings, key.devices_max, key.expires_at, key.key_id
+        with self._transaction():
+            if not self._database.execute(sql("keys", "key_change"), values).rowcount:
+                raise KeyRefusedError(f"key {key.key_id} is revoked, for good; `hseie keys create` makes another")
+
     def remove(self, key_id: str, now: float) -> None:
         """Delete a key with its devices, and free its place. Raises KeyRefusedError while it lets somebody in."""
         with self._transaction():

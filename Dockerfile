@@ -46,9 +46,9 @@ EXPOSE 3000
 STOPSIGNAL SIGTERM
 # Ready, not merely alive, since others start after it. Where unhealthy containers are replaced (Swarm, autoheal), ask
 # /livez instead: a node whose PostgreSQL is away is not ready, and still takes readings.
-# http.client, because urllib would ask a proxy that the environment names.
+# On the socket of analytics: there it is plain HTTP, also where the port asks for TLS and certificates.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import http.client, sys; node = http.client.HTTPConnection('127.0.0.1', 3000, timeout=4); node.request('GET', '/readyz'); sys.exit(node.getresponse().status != 200)"]
+    CMD ["python", "-c", "import http.client, socket, sys; node = http.client.HTTPConnection('node'); node.sock = socket.socket(socket.AF_UNIX); node.sock.settimeout(4); node.sock.connect('/data/run/analytics.sock'); node.request('GET', '/readyz'); sys.exit(node.getresponse().status != 200)"]
 # No init beside it: `hseie up` handles SIGTERM and SIGINT as process 1 too, and waits for every child it starts.
 ENTRYPOINT ["hseie"]
 CMD ["up"]

@@ -54,6 +54,23 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     open_to_network: bool = False
 
 
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    certificate: str = ""
+    key: str = ""
+    client_ca: str = ""
+    client_certificates: Literal["optional", "required"] = "required"
+    client_subject: Literal["device", "any"] = "device"
+
+    @property
+    def on(self) -> bool:
+        return bool(self.certificate)
+
+    @property
+    def binds_to_device(self) -> bool:
+        """Whether a client's certificate says for which device it may speak."""
+        return bool(self.client_ca) and self.client_subject == "device"
+
+
 class Ingest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ack: Literal["journal", "commit"] = "journal"
     ack_timeout_ms: Positive = 5000
@@ -119,6 +136,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     log: Log = Log()
     http: Http = Http()
     auth: Auth = Auth()
+    tls: Tls = Tls()
     ingest: Ingest = Ingest()
     writer: Writer = Writer()
     postgres: Postgres = Postgres()

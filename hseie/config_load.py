@@ -122,6 +122,14 @@ def _broken_relations(config: Config) -> list[str]:
             "http.analytics_port (by default the one after http.port) must be a port of its own, up to 65535",
         ),
         (
+            bool(config.tls.certificate) == bool(config.tls.key),
+            "tls.certificate and tls.key belong together: give both files, or neither",
+        ),
+        (
+            bool(config.tls.certificate) or not config.tls.client_ca,
+            "tls.client_ca needs tls.certificate and tls.key: without TLS no client could show a certificate",
+        ),
+        (
             all(map(_is_origin, config.http.cors_origins)),
             "http.cors_origins must hold exact origins like https://fleet.example or http://localhost:8080: scheme and "
             "host in small letters, a port only where it is not the usual one, no path, no *",

@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from typing import Any
 
+import structlog
 from aiohttp import web
 
 from hseie.http_connection import Connection, plain_answer
@@ -20,6 +21,8 @@ _SWEEPS_IN_A_TIMEOUT = 10
 # Of the files that this process may have open, so many are not for connections of clients. At the limit itself accept()
 # would fail, and uvloop may then close the listening socket for good.
 _FILES_RESERVED = 256
+
+_log = structlog.get_logger("hseie.web")
 
 
 class _Refusal(asyncio.Protocol):
@@ -71,9 +74,9 @@ class LimitedSite(web.SockSite):
     async def start(self) -> None:
         """Listen. Raises OSError."""
         await web.BaseSite.start(self)
-        self._server = await asyncio.get_running_loop().create_server(
-            self._entrance.accept, sock=self._bound, backlog=self._backlog
-        )
+        loop = asyncio.get_running_loop()
+        listen: Any = loop.create_unix_server if self._bound.family == socket.AF_UNIX else loop.create_server
+        self._server = await listen(self._entrance.accept, sock=self._bound, backlog=self._backlog)
 
 
 def connections_limit(wanted: int) -> int:
@@ -89,8 +92,12 @@ async def cut_slow(server: web.Server, head_timeout_s: float) -> None:
         await asyncio.sleep(head_timeout_s / _SWEEPS_IN_A_TIMEOUT)
         now = asyncio.get_running_loop().time()
         for connection in server.connections:
-            if isinstance(connection, Connection):
-                connection.cut(now, head_timeout_s, ANSWER_TIMEOUT_S)
+            try:
+                if isinstance(connection, Connection):
+                    connection.cut(now, head_timeout_s, ANSWER_TIMEOUT_S)
+            except Exception:  # one that cannot be looked at may not cost the others their limits
+                _log.exception("connection_not_looked_at")
+                connection.force_close()
 
 
 def server_of(runner: web.BaseRunner) -> web.Server:

@@ -18,7 +18,7 @@ from rich.console import Console
 from hseie.config import Config
 from hseie.config_load import Loaded
 from hseie.control import Snapshot
-from hseie.errors import ExitCode, PortTakenError
+from hseie.errors import ConfigError, ExitCode, PortTakenError
 from hseie.node import Look, address, ready_line, run_node
 from hseie.process import Child, ProcessSpec
 from simulator.driver import Driver
@@ -37,6 +37,8 @@ def run_demo(loaded: Loaded, devices: int) -> ExitCode:
     config = loaded.config
     if loaded.origins["log.level"] == "default":
         config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, level="warning"))
+    if config.tls.client_ca and config.tls.client_certificates == "required":
+        raise ConfigError('the fleet of the demo has no certificates: use tls.client_certificates = "optional"')
     fleet = ProcessSpec("simulator", "simulator", serve_fleet, (address(config), devices))
     new = not (config.postgres.url or (config.data_dir / "postgres").exists())
     click.echo("Making a database and starting a node ..." if new else "Starting a node ...")
@@ -60,7 +62,9 @@ async def serve_fleet(child: Child, config: Config, url: str, devices: int) -> N
         drivers.append(driver)
         child.report = lambda: {"fleet": fleet_figures(driver.tally, 0.0)}
 
-    options = Options(url=url, devices=devices, backfill_hours=BACKFILL_HOURS, quiet=True)
+    options = Options(
+        url=url, ca=config.tls.certificate or None, devices=devices, backfill_hours=BACKFILL_HOURS, quiet=True
+    )
     running = asyncio.get_running_loop().create_task(simulate(options, Console(quiet=True), started))
     stopping = asyncio.get_running_loop().create_task(child.stopping.wait())
     child.ready()

@@ -78,6 +78,10 @@ class FrameError(HseieError):
     """A message on an internal socket is not one of ours. Count it and drop it."""
 
 
+class CertificateError(HseieError):
+    """The files of the TLS certificate cannot be used as they are. The message names the file and what is wrong."""
+
+
 class KeysFileError(HseieError):
     """The file of the API keys cannot be read or written at the moment. Nothing in it was changed."""
 

@@ -27,14 +27,36 @@ def _of_keys(role: str) -> tuple[Metric, ...]:
     )
 
 
+def _https(role: str) -> tuple[Metric, ...]:
+    """Return the metrics of a role's HTTPS."""
+    return (
+        gauge(
+            f"hseie_{role}_certificate_expiry_time_seconds",
+            "certificate_expires_at",
+            "When the TLS certificate in use expires, Unix time; 0 for plain HTTP.",
+        ),
+        gauge(
+            f"hseie_{role}_certificate_stale",
+            "certificate_stale",
+            "1 while a renewed certificate cannot be used; the former one is in use.",
+        ),
+        gauge(f"hseie_{role}_handshakes", "handshakes", "TLS handshakes under way; each has 10 s (`handshakes.py`)."),
+        counter(
+            f"hseie_{role}_handshakes_failed_total",
+            "handshakes_failed",
+            "Handshakes that failed: no TLS, too old, no good certificate of the client, gone, or too slow.",
+        ),
+    )
+
+
 NODE = (
     Metric("info", "hseie_node_info", "", "Always 1: version, and whose PostgreSQL.", names=("version", "postgres")),
     states("hseie_node_state", "state", "1 for what the node is doing.", "starting", "ready", "draining"),
     states(
         "hseie_node_access_state",
         "access",
-        "1 for who may use the node: who has a key, programs on this machine, or everybody who reaches it.",
-        *("keys", "this_machine", "everybody"),
+        "1 for who may use the node: who has a key or a certificate, programs on this machine, or everybody.",
+        *("keys", "certificates", "this_machine", "everybody"),
     ),
     gauge("hseie_node_start_time_seconds", "started_at", "When the node was started, Unix time."),
     gauge("hseie_node_supervisor_up", "supervisor_up", "1 if the supervisor answers; at 0 nothing else is known."),
@@ -186,6 +208,7 @@ ACCEPTOR = (
         "limits.batch_readings",
         "Limit: `http.batch_readings_max`; above it 413, counted as `batch_too_large`.",
     ),
+    *_https("acceptor"),
 )
 
 ANALYTICS = (
@@ -210,6 +233,7 @@ ANALYTICS = (
         "limits.queries_in_flight",
         "Limit: 51 times `analytics.connections`; above it 503 `overloaded`.",
     ),
+    *_https("analytics"),
     gauge("hseie_analytics_live_listeners", "live_listeners", "Listeners to `/v1/live`, dashboards mostly."),
     gauge(
         "hseie_analytics_live_listeners_limit",

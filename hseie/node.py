@@ -16,11 +16,11 @@ from typing import Any, Literal
 import structlog
 import uvloop
 
-from hseie import __version__, clock, control, failpoints, logs, topology
+from hseie import __version__, clock, control, failpoints, logs, tls, topology
 from hseie.config import Config, masked
 from hseie.embedded.server import EmbeddedPostgres
-from hseie.errors import ConfigError, ExitCode
-from hseie.ports import Listeners, is_loopback
+from hseie.errors import CertificateError, ConfigError, ExitCode
+from hseie.ports import Listeners, analytics_path, is_loopback
 from hseie.process import ProcessSpec
 from hseie.supervisor.lock import InstanceLock
 from hseie.supervisor.postgres import PostgresKeeper
@@ -33,7 +33,8 @@ Look = Callable[[], control.Snapshot]
 def address(config: Config) -> str:
     """Return the URL under which a program on this machine reaches the acceptors."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(config.http.host, config.http.host)  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{config.http.port}"
+    scheme = "https" if config.tls.on else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{config.http.port}"
 
 
 def ready_line(config: Config) -> str:
@@ -42,13 +43,16 @@ def ready_line(config: Config) -> str:
     return f"HSEIE ready: {address(config)} (data {config.node.data}, {acceptors} acceptors, {shards} writers)"
 
 
-def who_is_let_in(config: Config) -> Literal["keys", "this_machine", "everybody"]:
-    """Return who may use a node: who has a key, every program on this machine, or everybody who reaches it.
+def who_is_let_in(config: Config) -> Literal["keys", "certificates", "this_machine", "everybody"]:
+    """Return who may use a node: who has a key, who has a certificate, every program on this machine, or everybody who
+    reaches it.
 
     Raises ConfigError for a node that would be open to a network and was not told to be.
     """
     if config.auth.mode == "keys":
         return "keys"
+    if config.tls.client_ca and config.tls.client_certificates == "required":
+        return "certificates"
     if is_loopback(config.http.host):
         return "this_machine"
     if config.auth.open_to_network:
@@ -56,8 +60,18 @@ def who_is_let_in(config: Config) -> Literal["keys", "this_machine", "everybody"
     raise ConfigError(
         f"http.host is {config.http.host or 'empty'!r}, which a network reaches, and auth.mode is none: anybody there "
         'could send readings and read all of them. Either ask for keys (auth.mode = "keys", and make one with '
-        "`hseie keys create`), or, where something else guards the port, say so (auth.open_to_network = true)"
+        "`hseie keys create`) or for certificates (tls.client_ca), or, where something else guards the port, say so "
+        "(auth.open_to_network = true)"
     )
+
+
+def check_certificate(config: Config) -> None:
+    """Raise ConfigError unless HTTPS can be served as it is configured, today."""
+    if config.tls.on:
+        try:
+            tls.read(config.tls, clock.unix_s())
+        except CertificateError as error:
+            raise ConfigError(str(error)) from None
 
 
 def run_node(
@@ -74,19 +88,24 @@ def run_node(
     anew for a reload (SIGHUP, `hseie reload`), or raises ConfigError; without it a reload is refused.
 
     Raises HseieError where it cannot even begin: another node on the folder, a port taken, a folder it may not use, a
-    network that it would be open to.
+    network that it would be open to, a certificate that is no good.
     """
     who_is_let_in(config)
+    check_certificate(config)
     # Held back until the supervisor can answer them, and again once it has: a node that is told to stop exits with 0.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     logs.configure(config.log.level, config.log.format, "supervisor")
     _warn_of_faults(environ)
     lock = InstanceLock.acquire(config.data_dir)
     try:
-        with closing(Listeners(config.http.host, config.http.port, config.analytics_port)) as listeners:
-            control.prepare_run_dir(control.run_dir_of(config.data_dir))
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(_run(config, on_ready, companions, environ, read_again, listeners))
+        run_dir = control.run_dir_of(config.data_dir)
+        control.prepare_run_dir(run_dir)
+        with closing(Listeners(config.http.host, config.http.port, config.analytics_port, run_dir)) as listeners:
+            try:
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    return runner.run(_run(config, on_ready, companions, environ, read_again, listeners))
+            finally:  # and not when the sockets are closed: the processes that drain still ask there
+                analytics_path(run_dir).unlink(missing_ok=True)
     finally:
         lock.release()
 
@@ -172,9 +191,11 @@ class _Node:
         return replace(plan, stages=[*plan.stages, *([self._companions] if self._companions else [])])
 
     def _plan(self, config: Config) -> Plan:
+        check_certificate(config)
         access = self._supervisor.about["access"] = who_is_let_in(config)
         if access == "everybody":
             self._log.warning("open_to_network", host=config.http.host, because="auth.open_to_network is set")
+        self._supervisor.about["url"] = address(config)
         return topology.plan(config, self._postgres_url, self._listeners)
 
     def _on_reload(self, reply: Reply | None) -> None:

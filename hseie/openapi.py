@@ -12,7 +12,7 @@ import hseie
 from hseie.answers import JOB_ID_PATTERN
 from hseie.config import Config
 from hseie.openapi_answers import answer, links, problem_answers
-from hseie.openapi_keys import SECURITY_SCHEMES, problems_of_keys, security
+from hseie.openapi_keys import SECURITY_SCHEMES, problems_of_access, security
 from hseie.openapi_schemas import EXAMPLE_JOB, Schema, device_id, example_reading, reference, schemas
 from hseie.readings import KINDS
 from hseie.route import Route, operation_id
@@ -24,7 +24,7 @@ def document(config: Config) -> dict[str, Any]:
     with_keys = config.auth.mode == "keys"
     paths: dict[str, Any] = {}
     for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method] = _operation(route, with_keys=with_keys)
+        paths.setdefault(route.path, {})[route.method] = _operation(route, config)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -66,7 +66,7 @@ def _description(config: Config) -> str:
     )
 
 
-def _operation(route: Route, *, with_keys: bool) -> Schema:
+def _operation(route: Route, config: Config) -> Schema:
     operation: Schema = {
         "operationId": operation_id(route.method, route.path),
         "tags": [route.tag],
@@ -79,9 +79,9 @@ def _operation(route: Route, *, with_keys: bool) -> Schema:
     responses = {str(status): answer(route, status) for status in route.answers}
     for status, found in links(route).items():
         responses[str(status)]["links"] = found
-    if with_keys:
+    if config.auth.mode == "keys":
         operation["security"] = security(route)
-    operation["responses"] = responses | problem_answers(route, problems_of_keys(route) if with_keys else ())
+    operation["responses"] = responses | problem_answers(route, problems_of_access(route, config))
     return operation
 
 

@@ -1,5 +1,6 @@
-"""What API keys add to the OpenAPI description, where they are asked for."""
+"""What API keys and certificates of clients add to the OpenAPI description, where they are asked for."""
 
+from hseie.config import Config
 from hseie.openapi_schemas import Schema
 from hseie.route import Route
 
@@ -23,6 +24,20 @@ def security(route: Route) -> list[dict[str, list[str]]]:
     if route.scope is None:
         return []
     return [{name: [route.scope]} for name in SECURITY_SCHEMES]
+
+
+def problems_of_access(route: Route, config: Config) -> tuple[str, ...]:
+    """Return what a route may answer besides, with what `config` asks of clients."""
+    of_keys = problems_of_keys(route) if config.auth.mode == "keys" else ()
+    of_certificates = problems_of_certificates(route) if config.tls.binds_to_device else ()
+    return tuple(dict.fromkeys((*of_keys, *of_certificates)))
+
+
+def problems_of_certificates(route: Route) -> tuple[str, ...]:
+    """Return what a route may answer besides, where a client's certificate is bound to a device."""
+    if route.method == "post" or route.device_parameter:
+        return ("device_not_allowed",)
+    return ("forbidden",) if route.scope in ("read", "admin") else ()
 
 
 def problems_of_keys(route: Route) -> tuple[str, ...]:

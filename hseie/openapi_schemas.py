@@ -256,7 +256,7 @@ def _problem() -> Schema:
                 "title": PROBLEMS["invalid_reading"].title,
                 "status": 400,
                 "code": "invalid_reading",
-                "detail": "Bad request syntax or unsupported method",
+                "detail": "The reading was refused.",
                 "errors": [{"code": "out_of_range", "detail": "must be from 0 to 500 V", "pointer": "/voltage"}],
             }
         ],

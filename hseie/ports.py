@@ -8,9 +8,13 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hseie.errors import ConfigError, HseieError, PortTakenError
+
+# Where analytics answers the acceptors, and whoever else of this user asks, in plain HTTP: a socket in the run folder.
+_ANALYTICS_SOCKET = "analytics.sock"
 
 
 class Listeners:
@@ -21,14 +25,17 @@ class Listeners:
     of those that go are served by the others: what waits in a socket that is closed would be reset.
     """
 
-    def __init__(self, host: str, port: int, analytics_port: int) -> None:
-        """Take the ports. Raises PortTakenError, or ConfigError for an address this machine does not have."""
+    def __init__(self, host: str, port: int, analytics_port: int, run_dir: Path) -> None:
+        """Take the ports, and make the socket in the run folder, which is prepared.
+
+        Raises PortTakenError, or ConfigError for an address this machine does not have.
+        """
         for wanted in (port, analytics_port):
             ensure_port_free(host, wanted)
         self._host = host
         self._port = port
         self._of_acceptors: list[list[socket.socket]] = []
-        self.of_analytics: Sequence[socket.socket] = bind(host, analytics_port)
+        self.of_analytics: Sequence[socket.socket] = (*bind(host, analytics_port), bind_unix(analytics_path(run_dir)))
 
     def of_acceptors(self, acceptors: int) -> list[list[socket.socket]]:
         """Return the sockets of each of so many acceptors, making what is missing. Raises ConfigError."""
@@ -44,6 +51,24 @@ class Listeners:
         for listener in (*self._of_acceptors, self.of_analytics):
             for one in listener:
                 one.close()
+
+
+def analytics_path(run_dir: Path) -> Path:
+    """Return the Unix socket on which analytics answers in plain HTTP, to this user only."""
+    return run_dir / _ANALYTICS_SOCKET
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """Return a Unix socket bound to a path that does not exist, for this user only. Raises ConfigError."""
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        one.setblocking(False)
+        one.bind(str(path))
+        path.chmod(0o600)
+    except OSError as error:
+        one.close()
+        raise ConfigError(f"cannot make the socket {path}: {error.strerror or error}") from None
+    return one
 
 
 def bind(host: str, port: int, *, share: bool = True) -> list[socket.socket]:

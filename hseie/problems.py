@@ -6,7 +6,6 @@ The retry rule is OTLP's: 429, 502, 503 and 504 may be retried and carry `Retry-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -137,7 +136,7 @@ def problem_answer(
         "title": problem.title,
         "status": problem.status,
         "code": problem.code,
-        "detail": detail or HTTPStatus(problem.status).description,
+        "detail": detail or problem.title,
         **(extra or {}),
     }
     if errors:

@@ -15,6 +15,9 @@ from hseie.tables import print_table
 
 ASK_TIMEOUT_S = 3.0
 
+# As the alert HseieCertificateEnds has it.
+_CERTIFICATE_WARN_S = 14 * 86_400.0
+
 # What a writer's `database` figure says, and what to do about it.
 _DATABASE = {
     "away": "PostgreSQL does not answer; readings wait in the journal. Start PostgreSQL, or look at postgres.url",
@@ -85,6 +88,7 @@ def find_warnings(snapshot: Snapshot) -> list[Problem]:
                 "send readings and read all of them. Set auth.mode = keys, unless something else guards the port",
             )
         )
+    found += _of_certificates(snapshot, time.time())
     for row in snapshot["processes"]:
         stats = row["stats"]
         if trouble := stats.get("keys_trouble"):
@@ -99,6 +103,22 @@ def find_warnings(snapshot: Snapshot) -> list[Problem]:
                 )
             )
     return found
+
+
+def _of_certificates(snapshot: Snapshot, now: float) -> list[Problem]:
+    """Return what is wrong with the TLS certificate, once and not of each process. `now` is Unix seconds."""
+    bearers = [row["stats"] for row in snapshot["processes"] if row["stats"].get("certificate_expires_at")]
+    found = [
+        f"the certificate was not renewed, the former one is in use: {trouble}"
+        for trouble in dict.fromkeys(stats["certificate_trouble"] for stats in bearers)
+        if trouble
+    ]
+    left_s = min((stats["certificate_expires_at"] for stats in bearers), default=now + _CERTIFICATE_WARN_S) - now
+    if left_s <= 0:
+        found.append("the TLS certificate has expired: clients turn away. Renew the file in tls.certificate")
+    elif left_s < _CERTIFICATE_WARN_S:
+        found.append(f"the TLS certificate ends in {int(left_s // 86_400)} days. Renew the file in tls.certificate")
+    return [Problem("node", text) for text in found]
 
 
 def show_status(config: Config, *, as_json: bool) -> ExitCode:

@@ -46,9 +46,10 @@ def problem_response(answer: ProblemAnswer, headers: dict[str, str] | None = Non
 
 
 async def answer_expect(request: web.Request) -> web.StreamResponse | None:
-    """Send `100 Continue` where it is waited for, or return the answer that makes the body needless.
+    """Return the answer to an `Expect` that is not met, or that makes the body needless; None to go on.
 
-    To be given to every route that takes a body.
+    To be given to every route. `100 Continue` is not sent here but when the body is asked for (`send_continue`): who
+    may not come in is told before he sends it.
     """
     if request.version < HttpVersion11:  # RFC 9110, section 10.1.1: to be ignored
         return None
@@ -56,9 +57,14 @@ async def answer_expect(request: web.Request) -> web.StreamResponse | None:
         return _last(problem("expectation_failed"))
     if (request.content_length or 0) > request.client_max_size:
         return _last(problem("too_large"))
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0  # it is no part of the answer
     return None
+
+
+async def send_continue(request: web.Request) -> None:
+    """Send `100 Continue` if the client waits for it with its body."""
+    if "Expect" in request.headers and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # it is no part of the answer
 
 
 def _last(response: web.Response) -> web.Response:

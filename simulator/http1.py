@@ -71,6 +71,8 @@ def _context(ca: str | None, certificate: str | None) -> ssl.SSLContext:
             context.load_cert_chain(certificate, password="")
     except OSError as error:
         raise ValueError(f"cannot use {file}: {error.strerror or error}") from error
+    # A certificate may stand in the file itself, as that of somebody to trust.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -5,7 +5,7 @@ A piece takes about a millisecond at most; between two of them others have their
 
 import asyncio
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hseie.acceptor.bodies import RejectedBodyError
 
@@ -15,9 +15,11 @@ _WINDOW_BYTES = 65_536  # of the packed body looked at at once: what a member le
 MEMBERS_MAX = 1024
 
 
-async def inflate(packed: bytes, coding: str, bytes_max: int) -> bytes:
+async def inflate(packed: bytes, coding: str, bytes_max: int, hold: Callable[[int], None]) -> bytes:
     """Return what a body holds that is packed with `coding`: "gzip" (RFC 1952) or "deflate" (RFC 1950, or 1951).
 
+    `hold` is told of the bytes of each piece before it is kept, and may raise. Others have their turn meanwhile, so
+    many bodies may grow at once.
     Raises RejectedBodyError when it is damaged or not whole (400), or holds more than `bytes_max` (413); at no time are
     there more inflated bytes in memory than that and a piece.
     """
@@ -30,6 +32,7 @@ async def inflate(packed: bytes, coding: str, bytes_max: int) -> bytes:
             size += len(piece)
             if size > bytes_max:
                 raise RejectedBodyError("too_large", f"at most {bytes_max} bytes, counted after inflating")
+            hold(len(piece))
             inflated.append(piece)
     except zlib.error:
         raise RejectedBodyError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from hseie.acceptor.bodies import read_json, read_lines
+from hseie.acceptor.bodies import read_json, read_lines, refuse_nests
 from hseie.acceptor.explain import explain, explain_no_json, explain_no_kind, explain_refusal
 from hseie.frames import shard_of
 from hseie.problems import ERRORS_MAX, ErrorItem
@@ -75,6 +75,7 @@ class ReadingParser:
 
         Raises RejectedBodyError when there is nothing in it that could be judged one by one.
         """
+        refuse_nests(body, self._batch_readings_max)
         rejected: list[_Rejected] = []
         if lines:
             is_batch = True

@@ -1,9 +1,15 @@
 """Passes requests on to the analytics process, so that one port shows the whole API."""
 
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
+from hseie.http_connection import CLIENT_NAME, client_name_header
 from hseie.web import problem, say_farewell
 
 # Headers that concern one connection only (RFC 9110, section 7.6.1), and the length, which is set anew.
@@ -23,12 +29,15 @@ _HOP_BY_HOP = frozenset(
         "accept-encoding",
         "date",
         "server",
+        CLIENT_NAME.lower(),  # nobody but us says who a client is
     )
 )
 _ANSWER_TIMEOUT_S = 60.0
 _CONNECTIONS_MAX = 64
 _HEALTH_PATHS = frozenset(("/health", "/readyz", "/metrics"))
 _HEALTH_CONNECTIONS_MAX = 8
+_PAGE_CONNECTIONS_MAX = 16
+_WRITE_TIMEOUT_S = 10.0
 _STREAM_PATHS = frozenset(("/v1/live",))
 # Together the acceptors may ask for more than analytics has room for; it is the one that says no.
 _STREAMS_MAX = 100
@@ -38,15 +47,16 @@ _STREAM_SILENCE_MAX_S = 15.0
 class AnalyticsProxy:
     """A client of analytics. Requests without a body only; the answer is streamed."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """To be made inside the running loop."""
-        self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    def __init__(self, path: Path) -> None:
+        """`path` is the Unix socket of analytics. To be made inside the running loop."""
         self.answers: dict[int, int] = {}  # what was passed back, by status
-        self._session = _session(_CONNECTIONS_MAX)
+        self._session = _session(path, _CONNECTIONS_MAX)
         # Load balancers and Prometheus do not queue behind dashboards.
-        self._health_session = _session(_HEALTH_CONNECTIONS_MAX)
+        self._health_session = _session(path, _HEALTH_CONNECTIONS_MAX)
+        # Pages are large and open to all: who does not read them takes no connection from those who ask.
+        self._page_session = _session(path, _PAGE_CONNECTIONS_MAX)
         # Answers without an end take no connection from those that have one, and no time-out but that of silence.
-        self._stream_session = _session(_STREAMS_MAX, total_s=None, silence_s=_STREAM_SILENCE_MAX_S)
+        self._stream_session = _session(path, _STREAMS_MAX, total_s=None, silence_s=_STREAM_SILENCE_MAX_S)
         self._streams: set[aiohttp.ClientResponse] = set()
         self._ended = False
 
@@ -60,8 +70,9 @@ class AnalyticsProxy:
         if "#" in request.raw_path:  # stands in no request, and could not be passed on
             return problem("not_found")
         # As it was sent: "/a/../b" must not become "/b" behind whoever looked at it here, nor "%3A" a colon.
-        url = URL(f"{self._base}{request.rel_url.raw_path_qs}", encoded=True)
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        url = URL(f"http://analytics{request.rel_url.raw_path_qs}", encoded=True)
+        headers = _end_to_end(request.headers)
+        headers.update(client_name_header(request))
         response: web.StreamResponse | None = None
         session = self._session_for(request.path)
         try:
@@ -77,7 +88,9 @@ class AnalyticsProxy:
                 if session is self._stream_session:
                     return await self._pass_stream(answer, response)
                 async for piece in answer.content.iter_any():
-                    await response.write(piece)
+                    # Who does not read holds one of few connections to analytics.
+                    async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                        await response.write(piece)
                 await response.write_eof()
                 return response
         except (aiohttp.ClientError, TimeoutError):
@@ -88,6 +101,8 @@ class AnalyticsProxy:
     def _session_for(self, path: str) -> aiohttp.ClientSession:
         if path in _STREAM_PATHS:
             return self._stream_session
+        if path == "/" or path.startswith("/api"):
+            return self._page_session
         return self._health_session if path in _HEALTH_PATHS else self._session
 
     async def _pass_stream(self, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> web.StreamResponse:
@@ -111,15 +126,23 @@ class AnalyticsProxy:
 
     async def close(self) -> None:
         await self._session.close()
+        await self._page_session.close()
         await self._stream_session.close()
         await self._health_session.close()
 
 
+def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Return the fields that are not about one connection only, each as often as it was sent."""
+    named = ",".join(value for name, value in headers.items() if name.lower() == "connection").lower().split(",")
+    not_passed_on = _HOP_BY_HOP.union(name.strip() for name in named)
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in not_passed_on)
+
+
 def _session(
-    connections_max: int, total_s: float | None = _ANSWER_TIMEOUT_S, silence_s: float | None = None
+    path: Path, connections_max: int, total_s: float | None = _ANSWER_TIMEOUT_S, silence_s: float | None = None
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections_max),
+        connector=aiohttp.UnixConnector(str(path), limit=connections_max),
         timeout=aiohttp.ClientTimeout(total=total_s, sock_read=silence_s, connect=2.0),
         auto_decompress=False,
     )

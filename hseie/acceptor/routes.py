@@ -1,7 +1,6 @@
 """The routes of an acceptor: three take readings, every other request is passed on to analytics."""
 
 import asyncio
-import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +11,16 @@ from hseie import clock, failpoints
 from hseie.acceptor.answers import answer_batch, answer_one, answer_rejected
 from hseie.acceptor.bodies import RejectedBodyError
 from hseie.acceptor.collector import WriterLink
-from hseie.acceptor.inflate import inflate
 from hseie.acceptor.parse import DEVICES_REMEMBERED_MAX, Parsed, ReadingParser
 from hseie.acceptor.proxy import AnalyticsProxy
-from hseie.acceptor.receive import Bodies
+from hseie.acceptor.receive import LARGE_BODY_BYTES, Bodies
 from hseie.acceptor.request_head import Preference, coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
-from hseie.admission import Doorman, Visitor
+from hseie.admission import Admits, Doorman, Visitor
+from hseie.client_certificate import admits_only
 from hseie.config import Config
 from hseie.errors import KeysFileError
+from hseie.http_connection import client_name
 from hseie.problems import ProblemAnswer
 from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, answer_expect, new_app, problem, problem_response
@@ -62,6 +62,7 @@ class IngestRoutes:
         self.parting = False  # nobody waits for a commit any more: the receipt of the journal has to do
         self._links = links
         self._doorman = doorman
+        self._bound_to_certificates = config.tls.binds_to_device
         self._parser = ReadingParser(len(links), http.batch_readings_max, ingest.future_max_s, ingest.past_max_days)
         self.limits = {
             "requests_in_flight": http.requests_in_flight_max,
@@ -78,8 +79,8 @@ class IngestRoutes:
         }
         self._wait_by_default = ingest.ack == "commit"
         self._commit_timeout_s = ingest.commit_timeout_ms / 1000
+        self._no_preference = read_preference("", self._wait_by_default, self._commit_timeout_s)
         self._in_flight_max = http.requests_in_flight_max
-        self._body_bytes_max = http.body_bytes_max
 
     @property
     def devices_remembered(self) -> int:
@@ -106,27 +107,22 @@ class IngestRoutes:
     async def _ingest(self, request: web.Request, kind: Kind | None) -> web.Response:
         if self.draining:
             return problem("draining")
-        headers = request.headers
-        visitor: Visitor | None = None
-        if self._doorman is not None:
-            let_in = self._doorman.admit(headers, "ingest")
-            if isinstance(let_in, ProblemAnswer):
-                return problem_response(let_in)
-            visitor = let_in
+        if self._doorman is None:
+            return await self._take(request, kind, None)
+        let_in = self._doorman.admit(request.headers, "ingest")
+        if isinstance(let_in, ProblemAnswer):
+            return problem_response(let_in)
+        response = await self._take(request, kind, let_in)
+        if response.status == _NOT_TAKEN:
+            let_in.give_back()
+        return response
+
+    async def _take(self, request: web.Request, kind: Kind | None, visitor: Visitor | None) -> web.Response:
         try:
-            lines = is_ndjson(headers.getall("Content-Type", ()))
-            coding = coding_of(headers.getall("Content-Encoding", ()))
-            body = await self.bodies.read(request)
-            failpoints.reach("acceptor.body_read")
-            if coding is not None:
-                body = await inflate(body, coding, self._body_bytes_max)
-            parse = functools.partial(self._parser.parse, body, kind, clock.unix_s(), lines=lines)
-            parsed = parse(None) if visitor is None else visitor.judge(parse)
+            parsed = await self._parse(request, kind, visitor)
         except RejectedBodyError as error:
             return problem(error.code, error.detail, headers=error.headers)
         except KeysFileError:
-            if visitor is not None:
-                visitor.give_back()
             return problem("keys_unavailable", "the devices of this key cannot be looked up")
         if visitor is not None and (refused := visitor.pay(parsed.accepted + parsed.rejected)) is not None:
             return problem_response(refused)
@@ -137,15 +133,9 @@ class IngestRoutes:
             self.counts.reading_errors[code] = self.counts.reading_errors.get(code, 0) + 1
         if not parsed.accepted:
             return problem_response(answer_rejected(parsed))
-        preference = read_preference(
-            ",".join(headers.getall("Prefer", ())), self._wait_by_default, self._commit_timeout_s
-        )
-        response = await self._store_where_room_is(parsed, preference)
-        if visitor is not None and response.status == _NOT_TAKEN:
-            visitor.give_back()
-        return response
-
-    async def _store_where_room_is(self, parsed: Parsed, preference: Preference) -> web.Response:
+        preference = self._no_preference
+        if prefer := request.headers.getall("Prefer", ()):
+            preference = read_preference(",".join(prefer), self._wait_by_default, self._commit_timeout_s)
         # Counted from here: a body that trickles in is the business of its time-out, and takes nobody's place.
         if self.counts.in_flight >= self._in_flight_max:
             return problem("overloaded", retry_s=max(link.backlog_s for link in self._links))
@@ -154,6 +144,30 @@ class IngestRoutes:
             return await self._store(parsed, preference)
         finally:
             self.counts.in_flight -= 1
+
+    async def _parse(self, request: web.Request, kind: Kind | None, visitor: Visitor | None) -> Parsed:
+        """Return what the body holds. Raises RejectedBodyError, KeysFileError, and what the safety net answers."""
+        headers = request.headers
+        lines = is_ndjson(headers.getall("Content-Type", ()))
+        coding = coding_of(headers.getall("Content-Encoding", ()))
+        body = await self.bodies.read(request)
+        failpoints.reach("acceptor.body_read")
+        if coding is not None:
+            body = await self.bodies.inflate(body, coding)
+        name = client_name(request) if self._bound_to_certificates else None
+        now = clock.unix_s()
+
+        def judge(body: bytes) -> Parsed:
+            # Called twice for a body with devices that are refused their place: see `AdmittedDevices.judge`.
+            def parse(admits: Admits | None) -> Parsed:
+                asked = admits if name is None else admits_only(name, admits)
+                return self._parser.parse(body, kind, now, asked, lines=lines)
+
+            return parse(None) if visitor is None else visitor.judge(parse)
+
+        if len(body) > LARGE_BODY_BYTES:
+            return await self.bodies.in_turn(body, judge)
+        return judge(body)
 
     async def _store(self, parsed: Parsed, preference: Preference) -> web.Response:
         """Send the rows to their writers and answer when all of them have acknowledged.

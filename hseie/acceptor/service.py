@@ -13,7 +13,9 @@ from hseie.admission import KEY_LIMITS, Doorman, key_figures, open_door, watch
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config import Config
 from hseie.http_server import Server, start_server
+from hseie.ports import analytics_path
 from hseie.process import Child
+from hseie.tls import Certificates, certificate_figures, open_certificates
 
 _SWEEP_S = 0.2
 _SILENCE_MAX_S = 3.0  # without a sign of life a writer counts as away
@@ -50,10 +52,13 @@ async def serve(
         link.ack_seconds = links[0].ack_seconds  # one histogram an acceptor is enough to look at
     doorman = open_door(config, child.run_dir)
     routes = IngestRoutes(config, links, doorman)
-    proxy = AnalyticsProxy(_reachable(config.http.host), config.analytics_port)
+    certificates = open_certificates(config.tls)
+    proxy = AnalyticsProxy(analytics_path(child.run_dir))
     server: Server | None = None
     sweeping = asyncio.ensure_future(_sweep(links))
-    watching = asyncio.ensure_future(watch(doorman))
+    watching = [asyncio.ensure_future(watch(doorman))]
+    if certificates is not None:
+        watching.append(asyncio.ensure_future(certificates.watch()))
     try:
         await _until_heard(links)
         server = await start_server(
@@ -65,8 +70,9 @@ async def serve(
             head_timeout_s=config.http.head_timeout_s,
             connections_max=config.http.connections_max,
             sockets=listening,
+            ssl_context=certificates.context if certificates is not None else None,
         )
-        child.report = lambda: _report(number, routes, links, dealers, proxy, server, doorman)
+        child.report = lambda: _report(number, routes, links, dealers, proxy, server, doorman, certificates)
         child.ready()
         helping = asyncio.ensure_future(_help(server, neighbours))
         await child.stopping.wait()
@@ -78,7 +84,8 @@ async def serve(
         await server.stop(_DRAIN_S)
     finally:
         sweeping.cancel()
-        watching.cancel()
+        for one in watching:
+            one.cancel()
         await proxy.close()
         for dealer in dealers:
             dealer.close()
@@ -89,11 +96,6 @@ def _connect(child: Child, config: Config, shard: int, link: WriterLink) -> Deal
     dealer = Dealer(endpoint, link.on_message, message_bytes_max=4 * config.ingest.frame_bytes_max)
     link.send = dealer.send
     return dealer
-
-
-def _reachable(host: str) -> str:
-    """Return where a server that listens on `host` is reached from this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
 
 
 async def _until_heard(links: list[WriterLink]) -> None:
@@ -135,6 +137,7 @@ def _report(
     proxy: AnalyticsProxy,
     server: Server,
     doorman: Doorman | None,
+    certificates: Certificates | None,
 ) -> dict[str, Any]:
     """What a heartbeat tells of this acceptor."""
     counts = routes.counts
@@ -169,5 +172,7 @@ def _report(
         "messages_refused": sum(dealer.refused for dealer in dealers),
         "messages_unsent": sum(dealer.unsent for dealer in dealers),
         **key_figures(doorman, time.monotonic()),
+        **server.handshake_figures(),
+        **certificate_figures(certificates),
         "limits": {**routes.limits, **KEY_LIMITS, "connections": server.entrance.connections_max},
     }

@@ -21,6 +21,7 @@ _JOB_ID = re.compile(JOB_ID_PATTERN)
 # Figures travel with heartbeats, so a frame acknowledged just now may not be in them yet.
 _HEARTBEATS_AWAITED = 3
 _POLL_S = 0.1
+ASKING_MAX = 16  # at once: one that nobody knows is waited for, and meanwhile holds a connection of an acceptor
 
 Fate = Literal["stored", "queued", "unknown", "unclear"]
 
@@ -33,6 +34,7 @@ class ReceiptRoutes:
         self._node = node
         self._await_s = _HEARTBEATS_AWAITED * config.supervisor.heartbeat_ms / 1000
         self._shards = config.writer.shards
+        self._asking = 0
 
     async def queue_stats(self, request: web.Request) -> web.Response:
         Query(request.query, ()).check()
@@ -53,7 +55,13 @@ class ReceiptRoutes:
         match = _JOB_ID.fullmatch(job_id)
         if match is None:
             return http.problem("unknown_job")
-        state = await self._fate(int(match[1]), int(match[2]))
+        if self._asking >= ASKING_MAX:
+            return http.problem("overloaded", "Too many ask what became of a receipt.")
+        self._asking += 1
+        try:
+            state = await self._fate(int(match[1]), int(match[2]))
+        finally:
+            self._asking -= 1
         if state == "unknown":
             return http.problem("unknown_job")
         if state == "unclear":

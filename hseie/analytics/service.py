@@ -33,6 +33,7 @@ from hseie.errors import DatabaseUnavailableError, NotReachableError
 from hseie.http_server import Server, start_server
 from hseie.process import Child
 from hseie.readings import KINDS
+from hseie.tls import Certificates, certificate_figures, open_certificates
 
 STOP_TIMEOUT_S = 5.0
 HAND_OVER_S = 2.0
@@ -63,6 +64,7 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
     doorman = open_door(config, child.run_dir)
+    certificates = open_certificates(config.tls)
     view = NodeView(child.node_status)
     app, fleet, live = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman))
     server = await start_server(
@@ -74,9 +76,13 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
         head_timeout_s=config.http.head_timeout_s,
         connections_max=config.http.connections_max,
         sockets=listening,
+        ssl_context=certificates.context if certificates is not None else None,
     )
-    tasks = [asyncio.create_task(work) for work in (fleet.sample_rate(), live.sample(), watch(doorman))]
-    child.report = lambda: _report(server, reader, live, doorman)
+    works = [fleet.sample_rate(), live.sample(), watch(doorman)]
+    if certificates is not None:
+        works.append(certificates.watch())
+    tasks = [asyncio.create_task(work) for work in works]
+    child.report = lambda: _report(server, reader, live, doorman, certificates)
     child.ready()
     await child.stopping.wait()
     for task in tasks:
@@ -88,13 +94,17 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     await probe.close(1.0)
 
 
-def _report(server: Server, reader: Reader, live: LiveRoute, doorman: Doorman | None) -> dict[str, Any]:
+def _report(
+    server: Server, reader: Reader, live: LiveRoute, doorman: Doorman | None, certificates: Certificates | None
+) -> dict[str, Any]:
     """What a heartbeat tells of analytics."""
     return {
         "connections": server.connections,
         "connections_ended": dict(server.entrance.ended),
         "refused": doorman.refused if doorman is not None else {},
         **key_figures(doorman, time.monotonic()),
+        **server.handshake_figures(),
+        **certificate_figures(certificates),
         "queries": reader.outcomes,
         "query_seconds": reader.seconds.report(),
         "queries_in_flight": reader.busy,
@@ -112,8 +122,9 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
     """Return the application with all routes, and those two whose sampling is the caller's to run."""
     app = http.new_app(BODY_BYTES_MAX, parts.config.http.cors_origins)
     app.middlewares.append(_not_kept)  # also the answers of the next one
-    if parts.doorman is not None:
-        app.middlewares.append(entrance(parts.doorman))
+    bound = parts.config.tls.binds_to_device
+    if parts.doorman is not None or bound:
+        app.middlewares.append(entrance(parts.doorman, bound_to_certificates=bound))
     app.middlewares.append(_not_now)
     shards = parts.config.writer.shards
     fleet = FleetRoute(parts.reader, parts.config, parts.now)

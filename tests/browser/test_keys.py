@@ -8,6 +8,7 @@ from tests.browser.conftest import Sight
 from tests.system.ledger import meter
 from tests.system.node import Node
 
+NOT_KNOWN = "\N{EN DASH}"
 ENVIRON = {"HSEIE_AUTH__MODE": "keys"}
 
 
@@ -21,7 +22,7 @@ async def test_the_dashboard_shows_nothing_without_a_key(sight: Sight, node: Nod
     page = sight.page
     await page.goto(node.url)
     await expect(page.locator("#key-form")).to_be_visible(timeout=30_000)
-    await expect(page.locator("#devices")).to_have_text("–")
+    await expect(page.locator("#devices")).to_have_text(NOT_KNOWN)
     for key, said in (
         ("nonsense", "This key was refused."),
         (_key(node, "a-device", "ingest"), "This key has not the scope read."),

@@ -14,6 +14,7 @@ from hseie.acceptor.routes import IngestRoutes, make_app
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config_load import load
 from hseie.openapi import document
+from hseie.ports import analytics_path
 from tests.described import check_described, closed
 from tests.integration.shard_entrance import MESSAGE_BYTES_MAX, Writer
 
@@ -38,10 +39,11 @@ class Door:
             while self.link.boot is None:
                 self.link.sweep(0.0, 30)
                 await asyncio.sleep(0.01)
-        self.analytics = TestServer(_stand_in())
-        await self.analytics.start_server()
+        self.analytics = web.AppRunner(_stand_in())
+        await self.analytics.setup()
+        await web.UnixSite(self.analytics, analytics_path(self._run_dir)).start()
         self.routes = IngestRoutes(self.config, [self.link])
-        self.proxy = AnalyticsProxy("127.0.0.1", self.analytics.port or 0)
+        self.proxy = AnalyticsProxy(analytics_path(self._run_dir))
         server = TestServer(make_app(self.config, self.routes, self.proxy))
         await server.start_server(auto_decompress=False)  # as hseie/http_server.py has it
         self.client = TestClient(server)
@@ -50,7 +52,7 @@ class Door:
     async def close(self) -> None:
         await self.client.close()
         await self.proxy.close()
-        await self.analytics.close()
+        await self.analytics.cleanup()
         self.dealer.close()
         await self.writer.stop()
 

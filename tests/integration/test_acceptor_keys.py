@@ -81,6 +81,24 @@ async def test_one_damaged_key_leaves_the_others_answers_as_they_are(door: Guard
     assert "of this key is damaged" in answer["detail"]
 
 
+async def test_who_waits_to_be_asked_for_his_body_is_asked_after_the_key(door: GuardedDoor) -> None:
+    _, key = door.keys.make("ingest")
+    body = json.dumps(GOOD).encode()
+    head = "POST /v1/ingest/meter HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n"
+    for credentials, expected in (("", b" 401 "), (f"Authorization: {key['Authorization']}\r\n", b" 100 ")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.client.port)
+        writer.write(f"{head}{credentials}Expect: 100-continue\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            assert expected in await reader.readline()
+        if credentials:
+            writer.write(body)
+            async with asyncio.timeout(10):
+                await reader.readline()
+                assert b" 202 " in await reader.readline()
+        writer.close()
+
+
 async def test_the_answer_comes_before_the_body(door: GuardedDoor) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", door.client.port)
     writer.write(

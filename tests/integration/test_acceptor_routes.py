@@ -196,7 +196,7 @@ async def test_other_requests_are_passed_on(door: Door) -> None:
 
 
 async def test_without_analytics_questions_are_503_and_readings_are_taken(door: Door) -> None:
-    await door.analytics.close()
+    await door.analytics.cleanup()
     async with door.client.get("/v1/analytics/stats") as answer:
         body = await answer.json(content_type=None)
         check_described(door.described, "get", "/v1/analytics/stats", answer.status, answer.headers, body)
@@ -207,7 +207,7 @@ async def test_without_analytics_questions_are_503_and_readings_are_taken(door: 
 
 
 async def test_liveness_needs_nobody_else(door: Door) -> None:
-    await door.analytics.close()
+    await door.analytics.cleanup()
     async with door.client.get("/livez") as answer:
         assert answer.status == 200
 

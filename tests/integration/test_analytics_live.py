@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,6 +21,7 @@ from hseie.analytics.reader import Reader
 from hseie.analytics.service import Parts, build
 from hseie.config import Config
 from hseie.http_server import Server, start_server
+from hseie.ports import bind, bind_unix
 
 NOW = datetime(2026, 2, 9, 12, 0, 0, tzinfo=UTC)
 HOST = "127.0.0.1"
@@ -52,14 +54,16 @@ class Rig:
 
 
 @pytest.fixture
-async def rig(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+async def rig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Rig]:
     monkeypatch.setattr(live, "SAMPLE_S", 0.05)
     config = Config()
     reader, probe = await Reader.open(config, NOBODY, "tests", 2), await Reader.open(config, NOBODY, "tests", 1)
     app, _, route = build(Parts(config, reader, probe, NodeView(_status), lambda: NOW, NOBODY))
     sampling = asyncio.create_task(route.sample())
-    analytics = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0)
-    proxy = AnalyticsProxy(HOST, analytics.port)
+    inside = tmp_path / "analytics.sock"
+    sockets = [*bind(HOST, 0), bind_unix(inside)]
+    analytics = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0, sockets=sockets)
+    proxy = AnalyticsProxy(inside)
     acceptor = await start_server(
         make_app(config, IngestRoutes(config, []), proxy), HOST, 0, reuse_port=False, keepalive_s=5.0
     )

@@ -1,5 +1,7 @@
 """The routes of analytics over a real database, with a supervisor that is made up."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +15,7 @@ from hseie.analytics import health
 from hseie.analytics.node import NodeView
 from hseie.analytics.pages import FILES
 from hseie.analytics.reader import Reader
+from hseie.analytics.receipts import ASKING_MAX
 from hseie.analytics.service import Parts, build
 from hseie.config import Config, Supervisor
 from hseie.database import connect
@@ -232,6 +235,19 @@ async def test_jobs_of_earlier_journals_stay_stored(client: Client, golden: Any,
     assert (await _get(client, "/v1/ingest/jobs/0-61"))[1]["state"] == "queued"
     await golden.execute("UPDATE shard_checkpoint SET last_seq = 30 WHERE last_seq = 40")
     assert (await _get(client, "/v1/ingest/jobs/0-35"))[0] == 404, "between the journals"
+
+
+async def test_those_who_ask_for_receipts_that_nobody_knows_are_limited(client: Client, golden: Any) -> None:
+    statuses = Counter(
+        [
+            status
+            for status, _ in await asyncio.gather(
+                *[_get(client, f"/v1/ingest/jobs/0-{1000 + number}") for number in range(ASKING_MAX + 10)]
+            )
+        ]
+    )
+    assert statuses == {404: ASKING_MAX, 503: 10}
+    assert (await _get(client, "/v1/ingest/jobs/0-101"))[0] == 200  # room is given back
 
 
 async def test_fleet(client: Client, golden: Any) -> None:

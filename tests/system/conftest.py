@@ -32,8 +32,12 @@ class Stage:
     def node(self, name: str = "node", **environ: str) -> Node:
         """A node that is not started yet."""
         node = Node(self.folder / name, environ)
-        self._nodes.append(node)
+        self.adopt(node)
         return node
+
+    def adopt(self, node: Node) -> None:
+        """End this one too, at the end."""
+        self._nodes.append(node)
 
     def load(self, node: Node, name: str = "load", **options: str | float) -> Load:
         """A fleet of single readings with everything that devices do: late, twice, garbled."""

@@ -19,17 +19,28 @@ needs_curl = pytest.mark.skipif(
 )
 
 
-def curl(url: str, *options: str, body: Any = None) -> Answer:
-    """One request on a connection of its own; a body is JSON, and makes it a POST."""
+def refused(url: str, *options: str) -> str:
+    """What curl says where it gets no answer."""
+    done = _run(url, *options)
+    assert done.returncode != 0, done.stdout
+    return done.stderr
+
+
+def _run(url: str, *options: str, content: str | None = None) -> "subprocess.CompletedProcess[str]":
     assert CURL is not None, "CI has to have curl"
-    sent = [] if body is None else ["--header", "Content-Type: application/json", "--data-binary", "@-"]
-    done = subprocess.run(
-        [CURL, "--silent", "--show-error", "--max-time", "60", "--noproxy", "*", "--include", *options, *sent, url],
-        input=None if body is None else json.dumps(body),
+    return subprocess.run(
+        [CURL, "--silent", "--show-error", "--max-time", "60", "--noproxy", "*", "--include", *options, url],
+        input=content,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def curl(url: str, *options: str, body: Any = None) -> Answer:
+    """One request on a connection of its own; a body is JSON, and makes it a POST."""
+    sent = [] if body is None else ["--header", "Content-Type: application/json", "--data-binary", "@-"]
+    done = _run(url, *options, *sent, content=None if body is None else json.dumps(body))
     assert done.returncode == 0, done.stderr
     head, _, content = done.stdout.partition("\n\n")  # text mode has made the line ends ours
     status, *lines = head.splitlines()

@@ -67,7 +67,7 @@ def is_free(port: int) -> bool:
 def clean_environ(**more: str) -> dict[str, str]:
     """Our environment without anything that configures HSEIE or the simulator, and `more`."""
     ours = ("HSEIE_", "PG", "DB_", "DATABASE_URL")
-    names = {"PORT", "USE_QUEUE", "API_URL", "NUM_DEVICES", "INTERVAL_MS", "FAST_MODE"}
+    names = {"PORT", "USE_QUEUE", "API_URL", "API_CA", "API_KEY", "NUM_DEVICES", "INTERVAL_MS", "FAST_MODE"}
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -324,11 +324,16 @@ class Load:
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(PATIENCE_S)
         assert code == 0, f"the simulator ended with {code}: {self._log.read_text(errors='replace')}"
-        summary: dict[str, Any] = json.loads(self._summary.read_text())
+        summary = self.summary()
         names = ("accepted", "duplicates", "rejected", "failed", "unknown", "retried", "readings_per_s", "statuses")
         print("the fleet:", {name: summary[name] for name in names})
         assert summary["miscounted"] == 0
         return summary
+
+    def summary(self) -> dict[str, Any]:
+        """The summary of a fleet that has ended."""
+        found: dict[str, Any] = json.loads(self._summary.read_text())
+        return found
 
     def end(self) -> None:
         if self.process.poll() is None:

@@ -3,6 +3,7 @@
 Every answer is a problem in HSEIE's form, nothing of what is smuggled gets in, and no error stands in the node's log.
 """
 
+import gzip
 import json
 import socket
 import time
@@ -241,13 +242,25 @@ def test_who_closes_his_side_gets_all_answers(node: Node, ledger: Ledger) -> Non
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/ing", post(meter("smuggled"))[:-1], post(b"", "Content-Length: 9")])
-def test_who_closes_his_side_before_the_end_of_a_request_gets_none(node: Node, ledger: Ledger, sent: bytes) -> None:
+def test_who_closes_his_side_before_the_end_of_a_request(node: Node, ledger: Ledger, sent: bytes) -> None:
     with Wire(node) as wire:
         wire.send(sent)
         wire.end()
         began = time.monotonic()
+        if b"\r\n\r\n" in sent:
+            is_problem(wire.answer(), 400, "bad_encoding")
         assert wire.is_closed()
         print(f"closed after {time.monotonic() - began:.2f} s")
+
+
+def test_a_connection_that_rests_longer_than_a_head_may_take_is_kept(node: Node, ledger: Ledger) -> None:
+    readings = [meter(f"rests-{number}") for number in range(2)]
+    with Wire(node) as wire:
+        for reading in readings:
+            wire.send(post(reading))
+            assert wire.answer()[0] == 202
+            time.sleep(HEAD_TIMEOUT_S + 1)
+    ledger.note("meter", readings)
 
 
 @pytest.mark.parametrize("first", [b"", post(meter("first"))])
@@ -416,3 +429,29 @@ def test_connect_and_upgrades_are_refused_or_ignored(node: Node) -> None:
     with Wire(node) as wire:
         wire.send(b"GET /livez HTTP/1.1\r\nHost: node\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
         assert wire.answer()[0] == 200
+
+
+def test_who_does_not_read_the_pages_takes_the_api_from_nobody(node: Node) -> None:
+    with ExitStack() as opened:
+        for _ in range(100):  # more than an acceptor has connections to analytics for questions
+            holder = opened.enter_context(socket.socket())
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            holder.connect(("127.0.0.1", node.port))
+            holder.sendall(b"GET /api/swagger-ui-bundle.js HTTP/1.1\r\nHost: node\r\n\r\n")
+        time.sleep(0.5)
+        for _ in range(3):
+            assert node.get("/v1/analytics/stats").status == 200
+
+
+def test_many_small_bodies_that_grow_cost_nobody_else_his_answers(node: Node, ledger: Ledger) -> None:
+    grown = gzip.compress(b"[" + b"[]," * (BODY_BYTES_MAX // 3 - 2) + b"[]]")
+    with ExitStack() as opened:
+        wires = [opened.enter_context(Wire(node)) for _ in range(60)]
+        inside = opened.enter_context(Wire(node))
+        for wire in wires:
+            wire.send(post(grown, "Content-Encoding: gzip"))
+        began = time.monotonic()
+        inside.send(b"GET /livez HTTP/1.1\r\nHost: node\r\n\r\n")
+        assert inside.answer()[0] == 200
+        print(f"answered after {time.monotonic() - began:.2f} s")
+        assert {wire.answer()[0] for wire in wires} <= {400, 413, 503}

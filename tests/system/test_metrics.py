@@ -23,8 +23,8 @@ NOT_SHOWN = {
         *("config", "generation", "reloading", "last_reload", "missing", "messages_refused"),
     },
     "process": {"name", "role", "pid", "generation", "config"},
-    "acceptor": {"number", "keys_trouble"},  # in words, for `hseie status`
-    "analytics": {"keys_trouble"},
+    "acceptor": {"number", "keys_trouble", "certificate_trouble"},  # in words, for `hseie status`
+    "analytics": {"keys_trouble", "certificate_trouble"},
     "writer": {"shard", "dead_lettered", "sync_ms"},  # the sum over kinds; the latest one of a histogram
 }
 SEEN_BY_ANALYTICS = {"supervisor_up", "postgres_up", "ready", "up"}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hseie.acceptor import bodies
-from hseie.acceptor.bodies import RejectedBodyError, read_json, read_lines
+from hseie.acceptor.bodies import RejectedBodyError, read_json, read_lines, refuse_nests
 
 ITEM = {"meterId": "METER_001", "voltage": 230.5}
 LINE = orjson.dumps(ITEM)
@@ -143,3 +143,16 @@ def test_every_line_is_an_item_or_a_reason(lines: list, newline: bytes) -> None:
     items, not_json = read_lines(body, 8)
     assert items == [one for one in lines if not isinstance(one, bytes)]
     assert sorted(not_json) == [index for index, one in enumerate(lines) if isinstance(one, bytes)]
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_a_body_of_nothing_but_arrays_or_objects_is_not_even_parsed(opening: bytes) -> None:
+    def nested(count: int) -> bytes:
+        return b"[" + b",".join([opening + b"0" + (b"]" if opening == b"[" else b"}")] * count) + b"]"
+
+    for items_max, limit in ((10, 10_000), (5_000, 20_000)):
+        refuse_nests(nested(limit - 1), items_max)
+        with pytest.raises(RejectedBodyError) as refused:
+            refuse_nests(nested(limit), items_max)
+        assert refused.value.code == "batch_too_large"
+        assert str(limit) in refused.value.detail

@@ -24,7 +24,7 @@ def _raw_deflate(data: bytes, level: int = -1) -> bytes:
 
 
 def _unpack(packed: bytes, coding: str = "gzip", bytes_max: int = LIMIT) -> bytes:
-    return asyncio.run(inflate(packed, coding, bytes_max))
+    return asyncio.run(inflate(packed, coding, bytes_max, lambda size: None))
 
 
 def _refusal(packed: bytes, coding: str = "gzip", bytes_max: int = LIMIT) -> str:
@@ -121,7 +121,7 @@ async def test_others_have_their_turn_between_pieces() -> None:
             await asyncio.sleep(0)
 
     running = asyncio.create_task(other())
-    await inflate(gzip.compress(bytes(20 * PIECE_BYTES)), "gzip", 21 * PIECE_BYTES)
+    await inflate(gzip.compress(bytes(20 * PIECE_BYTES)), "gzip", 21 * PIECE_BYTES, lambda size: None)
     running.cancel()
     assert turns >= 19
 

@@ -274,3 +274,8 @@ def test_no_more_is_explained_than_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     crowded = {f"x{number}": 1 for number in range(1000)}
     parsed = _parse([crowded] * 50)
     assert (parsed.rejected, len(parsed.errors)) == (50, 100)
+
+
+def test_a_body_that_only_opens_arrays_is_refused_as_a_whole() -> None:
+    with pytest.raises(RejectedBodyError, match="batch_too_large"):
+        _parse([[[]] * 40 for _ in range(300)], batch_max=1000)

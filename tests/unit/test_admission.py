@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any, cast
 from unittest.mock import Mock, call
 
+import msgspec
 import orjson
 import pytest
 from multidict import CIMultiDict
 
 from hseie.access import ALL_DEVICES, NOT_ALLOWED, OVER_QUOTA, Devices, Key, Scope
 from hseie.admission import KEY_LIMITS, Doorman, Visitor, key_figures, presented_keys, watch
-from hseie.config import Auth, Config, Http
+from hseie.config import Auth, Config, Http, Tls
 from hseie.errors import ConfigError, KeysFileError
 from hseie.key_text import key_text
 from hseie.keys import DeviceRegistry, KeyRing
@@ -433,6 +434,11 @@ def test_a_node_without_keys_does_not_listen_on_a_network_unless_it_is_told_to()
     assert access("127.0.0.1", open_to_network=True) == "this_machine"
     assert access("0.0.0.0", mode="keys") == "keys"
     assert access("0.0.0.0", open_to_network=True) == "everybody"
+    tls = Tls(certificate="c", key="k", client_ca="a")
+    assert who_is_let_in(Config(http=Http(host="0.0.0.0"), tls=tls)) == "certificates"
+    optional = msgspec.structs.replace(tls, client_certificates="optional")
+    with pytest.raises(ConfigError, match=r"tls\.client_ca"):
+        who_is_let_in(Config(http=Http(host="0.0.0.0"), tls=optional))
     with pytest.raises(ConfigError, match=r"auth\.mode = .*auth\.open_to_network = true") as caught:
         access("0.0.0.0")
     assert caught.value.exit_code == 78

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hseie.commands import without_password
+from hseie.config import Config, Http, Tls
 from hseie.config_load import load
 from hseie.demo import Totals, line, rates, totals
 from hseie.node import address
@@ -175,3 +176,26 @@ def test_a_node_that_is_open_to_a_network_is_a_warning_and_so_are_keys_that_cann
 def test_a_table_without_a_terminal_is_plain_and_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("name", "count"), [("a", "1"), ("longer", "100")], right=("count",))
     assert capsys.readouterr().out == "name    count\na           1\nlonger    100\n"
+
+
+@pytest.mark.parametrize(
+    ("days", "trouble", "expected"),
+    [
+        (15, "", []),
+        (13.9, "", ["the TLS certificate ends in 13 days. Renew the file in tls.certificate"]),
+        (-1, "", ["the TLS certificate has expired: clients turn away. Renew the file in tls.certificate"]),
+        (15, "no key", ["the certificate was not renewed, the former one is in use: no key"]),
+    ],
+)
+def test_what_is_to_be_done_about_the_certificate_is_told_once(days: float, trouble: str, expected: list[str]) -> None:
+    stats = {"certificate_expires_at": time.time() + days * 86_400, "certificate_trouble": trouble}
+    plain = {"certificate_expires_at": 0, "certificate_trouble": ""}
+    seen = snapshot(row("acceptor-0", stats=stats), row("acceptor-1", stats=stats), row("analytics", stats=stats))
+    assert [(found.process, found.text) for found in find_warnings(seen)] == [("node", text) for text in expected]
+    assert find_warnings(snapshot(row("acceptor-0", stats=plain), row("analytics", stats=plain))) == []
+    assert find_problems(seen) == []
+
+
+def test_the_address_says_how_the_node_speaks() -> None:
+    assert address(Config()) == "http://127.0.0.1:3000"
+    assert address(Config(tls=Tls(certificate="c", key="k"), http=Http(host="::"))) == "https://[::1]:3000"

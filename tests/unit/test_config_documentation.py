@@ -30,6 +30,8 @@ CHOICES = {
     "log.level": "debug",
     "log.format": "json",
     "auth.mode": "keys",
+    "tls.client_certificates": "optional",
+    "tls.client_subject": "any",
     "ingest.ack": "commit",
     "writer.lost_journal": "replace",
     "postgres.migrate": "never",
@@ -47,6 +49,12 @@ IN_RANGE = {
     "writer.journal_low_water_pct": 75,
     "maintenance.partitions_ahead_days": 9,
     "supervisor.heartbeat_timeout_ms": 4321,
+}
+# What a key cannot be given without.
+PARTNERS = {
+    "tls.certificate": ("tls.key",),
+    "tls.key": ("tls.certificate",),
+    "tls.client_ca": ("tls.certificate", "tls.key"),
 }
 
 
@@ -130,18 +138,22 @@ def test_every_other_file_is_a_configuration_and_says_only_what_differs() -> Non
 
 @pytest.mark.parametrize("key", DECLARED)
 def test_the_environment_reaches_every_key(key: str) -> None:
-    text, value = other(key)
-    found = load(environ={variable(key): text})
+    value = other(key)[1]
+    given = (key, *PARTNERS.get(key, ()))
+    found = load(environ={variable(name): other(name)[0] for name in given})
     assert dict(keys(found.config))[key] == value != DECLARED[key]
-    assert found.origins == {**dict.fromkeys(DECLARED, "default"), key: f"environment {variable(key)}"}
+    origins = {name: f"environment {variable(name)}" for name in given}
+    assert found.origins == {**dict.fromkeys(DECLARED, "default"), **origins}
 
 
 @pytest.mark.parametrize("key", DECLARED)
 def test_a_file_reaches_every_key(key: str, tmp_path: Path) -> None:
-    _, value = other(key)
+    value = other(key)[1]
     section, name = key.split(".")
+    names = (name, *(partner.split(".")[1] for partner in PARTNERS.get(key, ())))  # all of one section
+    lines = [f"{name} = {msgspec.json.encode(other(f'{section}.{name}')[1]).decode()}\n" for name in names]
     file = tmp_path / "mine.toml"
-    file.write_text(f"[{section}]\n{name} = {msgspec.json.encode(value).decode()}\n")
+    file.write_text(f"[{section}]\n{''.join(lines)}")
     found = load(file)
     assert dict(keys(found.config))[key] == value
     assert found.origins[key] == f"file {file}"
@@ -245,6 +257,9 @@ def test_an_unknown_key_that_resembles_none_gets_no_guess() -> None:
         ('[ingest]\nack = "maybe"\n', r"^ingest\.ack"),
         ("port = 3000\n", "port stands outside any section"),
         ("[http\n", "is not TOML"),
+        ('[tls]\ncertificate = "a.pem"\n', "give both files, or neither"),
+        ('[tls]\nkey = "a.pem"\n', "give both files, or neither"),
+        ('[tls]\nclient_ca = "a.pem"\n', "tls.client_ca needs tls.certificate"),
         ("[supervisor]\nheartbeat_ms = 14000\n", "supervisor.heartbeat_timeout_ms must be at least four times"),
     ],
 )

@@ -13,8 +13,10 @@ import yaml
 
 from hseie.config import Config
 from hseie.config_load import load
+from hseie.control import run_dir_of
 from hseie.errors import ConfigError
 from hseie.node import who_is_let_in
+from hseie.ports import analytics_path
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path(__file__).parent / "data" / "compose-spec.json"
@@ -192,7 +194,8 @@ def test_the_health_check_asks_whether_the_node_is_ready() -> None:
     command = json.loads(instruction("HEALTHCHECK").partition("CMD ")[2])
     assert command[:2] == ["python", "-c"]
     compile(command[2], "the health check", "exec")
-    assert f"127.0.0.1', {instruction('EXPOSE')}" in command[2]
+    socket = analytics_path(run_dir_of(Path(instruction("VOLUME"))))
+    assert f"connect('{socket}')" in command[2]
     assert "'/readyz'" in command[2]
 
 

@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 import hseie.analytics
 from hseie.access import NOT_ALLOWED, OVER_QUOTA
 from hseie.analytics import audits, history, performance
-from hseie.config import Auth, Config, Http
+from hseie.config import Auth, Config, Http, Tls
 from hseie.openapi import document, text
 from hseie.openapi_keys import problems_of_keys
 from hseie.openapi_schemas import example_reading, reference
@@ -212,6 +212,23 @@ def test_with_keys_it_is_valid_and_every_route_says_what_it_asks_for() -> None:
         "`device_not_allowed`"
         not in described["paths"]["/v1/analytics/stats"]["get"]["responses"]["403"]["description"]
     )
+
+
+def test_certificates_bound_to_devices_are_described_with_keys_and_without() -> None:
+    bound = Tls(certificate="c", key="k", client_ca="a")
+    for auth in (Auth(), Auth(mode="keys")):
+        described = document(Config(auth=auth, tls=bound))
+        assert list(OpenAPIV31SpecValidator(described).iter_errors()) == []
+        for path, method, words in (
+            ("/v1/ingest/meter", "post", "`device_not_allowed`"),
+            ("/v1/ingest/meter/{id}/current", "get", "`device_not_allowed`"),
+            ("/v1/analytics/stats", "get", "`forbidden`"),
+        ):
+            text = described["paths"][path][method]["responses"]["403"]["description"]
+            assert text.count(words) == 1
+        assert "403" not in described["paths"]["/livez"]["get"]["responses"]
+    anything = Tls(certificate="c", key="k", client_ca="a", client_subject="any")
+    assert document(Config(tls=anything)) == document(Config())
 
 
 def test_without_keys_nothing_is_said_of_them() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hseie.control import prepare_run_dir, run_dir_of
 from hseie.errors import ConfigError, ExitCode, InstanceLockedError
+from hseie.ports import analytics_path
 from hseie.supervisor.lock import InstanceLock
 
 
@@ -37,6 +38,7 @@ def test_the_run_folder_stands_in_the_data_folder_where_its_sockets_fit(tmp_path
     assert short != run_dir_of(long / "other", temp, 1000)
     assert short != run_dir_of(long, temp, 1001)
     assert len(os.fsencode(short / "writer-1023.sock")) <= 100
+    assert len(analytics_path(short).name) <= len("writer-1023.sock")
 
 
 def test_paths_too_long_for_any_socket() -> None:

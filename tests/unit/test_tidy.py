@@ -22,13 +22,14 @@ FUNCTION_LINES_MAX = 70
 # From the ground up. A module imports from its own floor and from below; a name ending in a dot stands for a package.
 FLOORS = (
     # Pure: no sockets, no loop, no processes.
-    "__init__ access answers clock config config_change config_load config_sources durable errors failpoints frames "
-    "histogram key_text logs metric_types metrics metrics_document metrics_writer openapi openapi_answers openapi_keys "
-    "openapi_schemas problems rate_limit readings resources retry_after route route_table tables",
+    "__init__ access answers client_certificate clock config config_change config_load config_sources durable errors "
+    "failpoints frames histogram key_text logs metric_types metrics metrics_document metrics_writer openapi "
+    "openapi_answers openapi_keys openapi_schemas problems rate_limit readings resources retry_after route route_table "
+    "tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, SQLite files, HTTP, processes, counters.
     "bus control database journal_file books balance migrations audit dead_letters lost_journals ports browsers web "
-    "http_connection connections http_server keys_file key_store keys shared_counters rates admission process "
-    "embedded.",
+    "tls http_connection connections handshakes http_server keys_file key_store keys shared_counters rates admission "
+    "process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
@@ -47,7 +48,7 @@ IMPORTERS = {
     "subprocess": r"hseie\.embedded\.\w+",
     "multiprocessing": r"hseie\.(process|supervisor\.member)",
     "prometheus_client": r"hseie\.analytics\.exposition",
-    "aiohttp": r"hseie\.(web|browsers|http_server|http_connection|connections|acceptor\.\w+|analytics\.\w+)",
+    "aiohttp": r"hseie\.(web|browsers|http_server|http_connection|connections|handshakes|acceptor\.\w+|analytics\.\w+)",
     "rich": r"hseie\.(tables|demo)|simulator\.\w+",
     "simulator": r"hseie\.(cli|demo)|simulator\.\w+",
     "hseie": r"hseie(\..+)?",

@@ -4,18 +4,23 @@ import asyncio
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
+from unittest.mock import Mock
 
 import aiohttp
 import orjson
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from hseie import connections, problems
 from hseie import web as hseie_web
 from hseie.errors import ConfigError, PortTakenError
+from hseie.http_connection import Connection
 from hseie.http_server import Server, start_server
-from hseie.ports import Listeners, bind, ensure_port_free
+from hseie.ports import Listeners, analytics_path, bind, bind_unix, ensure_port_free
 from hseie.web import new_app, problem
 
 HOST = "127.0.0.1"
@@ -198,20 +203,25 @@ async def test_what_waits_in_the_socket_of_somebody_else_is_served(server: Serve
     orphaned.close()
 
 
-async def test_listeners_of_acceptors_that_go_are_served_by_the_others() -> None:
+async def test_listeners_of_acceptors_that_go_are_served_by_the_others(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    listeners = Listeners(HOST, port, 0)
+    listeners = Listeners(HOST, port, 0, tmp_path)
     first, second, third = (sockets[0] for sockets in listeners.of_acceptors(3))
     assert listeners.of_acceptors(1) == [[first, second, third]]
     assert listeners.of_acceptors(2) == [[first, third], [second]]
     assert [len(sockets) for sockets in listeners.of_acceptors(4)] == [1, 1, 1, 1]
     first.listen()
     with pytest.raises(PortTakenError):
-        Listeners(HOST, port, 0)
+        Listeners(HOST, port, 0, tmp_path)
+    inside = listeners.of_analytics[-1]
+    assert (inside.family, inside.getsockname()) == (socket.AF_UNIX, str(analytics_path(tmp_path)))
+    assert analytics_path(tmp_path).stat().st_mode & 0o777 == 0o600
     listeners.close()
     ensure_port_free(HOST, port)
+    with pytest.raises(ConfigError, match=r"analytics\.sock"):
+        bind_unix(analytics_path(tmp_path / "nowhere"))
 
 
 async def test_a_taken_port_is_named() -> None:
@@ -350,3 +360,122 @@ def test_without_origins_nothing_of_cors_is_on_the_way_of_a_request() -> None:
     plain, open_to_one = new_app(1000), new_app(1000, ["https://fleet.example"])
     assert len(open_to_one.middlewares) == len(plain.middlewares) + 1
     assert len(open_to_one.on_response_prepare) == len(plain.on_response_prepare) + 1
+
+
+async def _echo(request: web.Request) -> web.Response:
+    return web.Response(body=await request.read())
+
+
+async def _opened(path: str, route: Handler, **options: float) -> Server:
+    app = new_app(100_000)
+    app.router.add_route("*", path, route)
+    return await start_server(app, HOST, 0, reuse_port=False, **{"keepalive_s": 30.0, **options})  # type: ignore[arg-type]
+
+
+POST_HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
+
+
+@pytest.mark.parametrize("pieces", [[POST_HEAD + b"abc"], [POST_HEAD, b"abc"], [POST_HEAD + b"abc", b"\r\n"]])
+async def test_a_connection_that_rests_after_a_body_is_no_slow_head(pieces: list[bytes]) -> None:
+    server = await _opened("/", _echo, head_timeout_s=0.5)
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0.05)
+    assert (await reader.read(4000)).startswith(b"HTTP/1.1 200")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(4000), 1.5)
+    assert not server.entrance.ended
+    writer.write(POST_HEAD[:20])  # that is one
+    assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 408")
+    writer.close()
+    await server.stop(0.1)
+
+
+async def test_a_connection_that_closes_on_a_client_who_does_not_read_ends_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 0.5)
+
+    async def fill(request: web.Request) -> web.Response:
+        return web.Response(body=bytes(40_000))  # below what pauses writing
+
+    server = await _opened("/", fill, head_timeout_s=1.0, keepalive_s=0.3)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, (HOST, server.port))
+        for _ in range(200):  # until nothing fits between the two any more
+            await asyncio.get_running_loop().sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while server.connections or not server.entrance.ended["slow_reader"]:
+                await asyncio.sleep(0.02)
+    await server.stop(0.1)
+
+
+def test_the_time_for_reading_an_answer_begins_with_each_answer() -> None:
+    connection = Mock(spec=Connection, _unread=0, _stuck_since=0.0, _ended=Counter(), is_idle=True, transport=None)
+    for unread, now in ((70_000, 100.0), (70_000, 110.0), (0, 120.0), (70_000, 400.0), (70_000, 450.0)):
+        connection._wire.get_write_buffer_size.return_value = unread
+        Connection.cut(connection, now, 20.0, 60.0)
+    assert not connection._wire.abort.called
+    Connection.cut(connection, 461.0, 20.0, 60.0)
+    assert connection._wire.abort.called
+    assert connection._ended == {"slow_reader": 1}
+
+
+@pytest.mark.parametrize("cut_off", [POST_HEAD + b"a", POST_HEAD[:-5], b"\r\n"])
+async def test_answers_that_are_due_come_before_what_was_cut_off(cut_off: bytes) -> None:
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.2)
+        return web.Response(body=b"answer " + await request.read())
+
+    server = await _opened("/", slow)
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    writer.write(POST_HEAD + b"one" + POST_HEAD + b"two" + cut_off)
+    await asyncio.sleep(0.05)
+    writer.write_eof()
+    answers = await asyncio.wait_for(reader.read(), 20)
+    assert answers.count(b"HTTP/1.1 200") == 2
+    assert b"answer one" in answers
+    assert b"answer two" in answers
+    assert (b"bad_encoding" in answers) == (cut_off == POST_HEAD + b"a")
+    writer.close()
+    await server.stop(0.1)
+
+
+async def test_what_comes_behind_a_declined_upgrade_is_cut_off_too() -> None:
+    server = await _opened("/", _echo)
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    writer.write(upgrade + POST_HEAD + b"a")
+    await asyncio.sleep(0.1)
+    writer.write_eof()
+    answers = await asyncio.wait_for(reader.read(), 20)
+    assert answers.count(b"HTTP/1.1") == 2
+    assert b"bad_encoding" in answers
+    writer.close()
+    await server.stop(0.1)
+
+
+async def test_a_connection_that_cannot_be_looked_at_costs_no_other_its_limits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = await _opened("/", _echo, head_timeout_s=0.3)
+    genuine, looked = Connection.cut, 0
+
+    def cut(connection: Connection, *times: float) -> None:
+        nonlocal looked
+        looked += 1
+        if looked == 1:
+            raise ValueError("odd")
+        genuine(connection, *times)
+
+    monkeypatch.setattr(Connection, "cut", cut)
+    opened = [await asyncio.open_connection(HOST, server.port) for _ in range(2)]
+    for reader, writer in opened:
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+        writer.close()
+    assert server.entrance.ended["silent"] == 1
+    await server.stop(0.1)

@@ -14,17 +14,25 @@ OVER_QUOTA = "device_quota"
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """Devices somebody may speak for: those named and those whose id begins with one of `prefixes`; all without any."""
+    """Devices somebody may speak for: those named and those whose id begins with one of `prefixes`, or `all`.
+
+    None without any of these: whatever loses a list must not gain the fleet.
+    """
 
     named: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
+    all: bool = False
 
     @property
-    def all(self) -> bool:
-        return not self.named and not self.prefixes
+    def is_sound(self) -> bool:
+        """Tell whether it is all or some, not both and not neither."""
+        return self.all != bool(self.named or self.prefixes)
 
     def hold(self, device: str) -> bool:
         return self.all or device in self.named or device.startswith(self.prefixes)
+
+
+ALL_DEVICES = Devices(all=True)
 
 
 @dataclass(frozen=True, slots=True)

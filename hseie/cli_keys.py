@@ -14,7 +14,7 @@ import click
 from hseie import clock, keys_command
 from hseie.access import SCOPES, Devices
 from hseie.cli import configuration, json_option, node_options
-from hseie.key_text import default_burst, devices_mistake, expiry, name_mistake
+from hseie.key_text import DEVICES_COUNTED_MAX, default_burst, devices_mistake, expiry, name_mistake
 from hseie.keys_command import Wanted
 
 _RATE_MAX = 1e9
@@ -33,9 +33,11 @@ def _unless(mistake: Callable[[Any], str]) -> Callable[[click.Context, click.Par
     return check
 
 
-def _expires_at(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
+def _end(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    return None if value is None else _expires_at(value)
+
+
+def _expires_at(value: str) -> float:
     try:
         return expiry(value, clock.unix_s())
     except ValueError as error:
@@ -95,14 +97,14 @@ def keys() -> None:
 )
 @click.option(
     "--devices-max",
-    type=click.IntRange(1, 2**53),
+    type=click.IntRange(1, DEVICES_COUNTED_MAX),
     metavar="N",
     help="How many different devices it may ever report for. Default: no limit.",
 )
 @click.option(
     "--expires",
     "expires_at",
-    callback=_expires_at,
+    callback=_end,
     metavar="TIME",
     help="90d, 12h, or an RFC 3339 time. Default: never.",
 )
@@ -126,13 +128,56 @@ def create(
     wanted = Wanted(
         name=name,
         scopes=frozenset(scopes),
-        devices=Devices(frozenset(named), tuple(sorted(set(prefixes)))),
+        devices=Devices(frozenset(named), tuple(sorted(set(prefixes))), all=not named and not prefixes),
         readings_per_s=rate,
         burst_readings=burst_readings or default_burst(rate),
         devices_max=devices_max or 0,
         expires_at=expires_at,
     )
     return int(keys_command.create_key(configuration(file, data), wanted, as_json=as_json))
+
+
+@keys.command("change")
+@node_options
+@json_option
+@key_argument
+@click.option(
+    "--readings-per-s",
+    type=click.FloatRange(0, _RATE_MAX),
+    metavar="RATE",
+    callback=_unless(lambda rate: "" if rate is None or math.isfinite(rate) else "that is no rate"),
+    help="Readings per second in the long run; 0: no limit.",
+)
+@click.option(
+    "--burst",
+    "burst_readings",
+    type=click.IntRange(1, 2**53),
+    metavar="READINGS",
+    help="What may come at once after a pause. Default with another rate: as with create.",
+)
+@click.option(
+    "--devices-max",
+    type=click.IntRange(0, DEVICES_COUNTED_MAX),
+    metavar="N",
+    help="How many different devices it may ever report for; 0: no limit. Those it has reported for keep their places.",
+)
+@click.option("--expires", metavar="TIME", help="90d, 12h, an RFC 3339 time, or never.")
+def change(
+    file: Path | None,
+    data: str | None,
+    as_json: bool,
+    key: str,
+    expires: str | None,
+    **limits: float | None,
+) -> int:
+    """Give a key other limits, or another end; what is not named stays. Its holder notices nothing else."""
+    changes: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    if expires is not None:
+        never = expires == "never"
+        changes["expires_at"] = None if never else _expires_at(expires)
+    if not changes:
+        raise click.UsageError("nothing to change: give --readings-per-s, --burst, --devices-max or --expires")
+    return int(keys_command.change_key(configuration(file, data), key, changes, as_json=as_json))
 
 
 @keys.command("list")

@@ -64,6 +64,8 @@ class KeyStore:
         """
         if mistake := name_mistake(name) or devices_mistake(devices.named, devices.prefixes):
             raise KeyRefusedError(mistake)
+        if not devices.is_sound:
+            raise KeyRefusedError("a key is for all devices or for some, not for both and not for none")
         key_id, secret = new_key()
         key = Key(
             key_id=key_id,
@@ -111,6 +113,13 @@ class KeyStore:
         """Revoke keys for good, all or none; return how many were not revoked before."""
         with self._transaction():
             return sum(self._database.execute(sql("keys", "key_revoke"), (now, key_id)).rowcount for key_id in key_ids)
+
+    def change(self, key: Key) -> None:
+        """Give a key the limits and the end that `key` has. Raises KeyRefusedError where it is revoked, or gone."""
+        values = key.readings_per_s, key.burst_readings, key.devices_max, key.expires_at, key.key_id
+        with self._transaction():
+            if not self._database.execute(sql("keys", "key_change"), values).rowcount:
+                raise KeyRefusedError(f"key {key.key_id} is revoked, for good; `hseie keys create` makes another")
 
     def remove(self, key_id: str, now: float) -> None:
         """Delete a key with its devices, and free its place. Raises KeyRefusedError while it lets somebody in."""

@@ -13,6 +13,7 @@ from hseie.readings import is_device_id
 
 KEYS_MAX = 4096  # of a node, those that are revoked or expired and not removed included
 DEVICES_NAMED_MAX = 1000  # of one key; every process holds them
+DEVICES_COUNTED_MAX = 1_000_000  # of one key: what a --devices-max may be; about 100 bytes each in the file
 PREFIXES_MAX = 32  # of one key; each costs time at every device
 NAME_LENGTH_MAX = 64
 

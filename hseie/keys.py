@@ -6,8 +6,11 @@ at a start. A change is noticed at the next `refresh`, which a process calls abo
 
 import hmac
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Collection
 from pathlib import Path
+
+import orjson
 
 from hseie import clock
 from hseie.access import Key
@@ -16,9 +19,9 @@ from hseie.key_text import digest, split_key
 from hseie.keys_file import NotMadeError, WatchedFile, change_token, explained, read_keys, transaction
 from hseie.resources import sql
 
-DEVICES_HELD_MAX = 500_000  # in the memory of one process, over all keys: about 100 bytes each
-
-_BUSY_PROCESS_S = 0.1  # a process waits with all that it does
+_BUSY_RING_S = 0.1  # a process waits with all that it does, but readers are hardly ever kept out
+_BUSY_LOOP_S = 0.005  # for another writer; some hundred devices are admitted in that time
+_BACK_OFF_S = 0.1
 _NOBODY = digest("")  # compared with where there is no such key, so that it takes as long
 _DAMAGE = (sqlite3.Error, OSError, NotMadeError, KeysFileError)
 
@@ -27,15 +30,18 @@ class KeyRing:
     """The keys as one process holds them; looking one up touches no file.
 
     `problem` says what is wrong with the file, empty when nothing is: the ring is then as it was before, which at the
-    start is empty, so that nobody gets in. `refreshed_at` is when the file was last found good (Unix seconds).
+    start is empty, so that nobody gets in. `refreshed_at` is when the file was last looked at and found good (monotonic
+    seconds), 0 for never.
     """
 
     def __init__(self, path: Path) -> None:
         self.problem = ""
         self.refreshed_at = 0.0
-        self._file = WatchedFile(path, "ro", _BUSY_PROCESS_S)
+        self._file = WatchedFile(path, "ro", _BUSY_RING_S)
         self._token = ""
         self._keys: dict[str, Key] = {}
+        self._unread = False  # there is a file, or was one, that could not be read
+        self._damaged: frozenset[str] = frozenset()
         self.refresh()
 
     @property
@@ -52,6 +58,15 @@ class KeyRing:
         same = hmac.compare_digest(digest(parts[1]), _NOBODY if key is None else key.digest)
         return key if same and key is not None else None
 
+    def doubt(self, presented: str) -> str:
+        """Say why nobody can tell whether a key that was not found is good; nothing where it certainly is not."""
+        parts = split_key(presented)
+        if parts is None:
+            return ""
+        if self._unread:
+            return "the file of the keys cannot be read, and this key is not one of those known before"
+        return "what the file of the keys says of this key is damaged" if parts[0] in self._damaged else ""
+
     def refresh(self) -> bool:
         """Read the keys again if they were changed; tell whether they were. To be called about once a second."""
         try:
@@ -59,11 +74,13 @@ class KeyRing:
         except _DAMAGE as error:
             self._file.close()
             self._token = ""
+            self._unread = bool(self._keys) or not isinstance(error, FileNotFoundError | NotMadeError)
             self.problem = explained(self._file.path, error)
             if self._keys:
                 self.problem += f"; the {self.keys} keys known before stay in force until a restart"
             return False
-        self.refreshed_at = clock.unix_s()
+        self.refreshed_at = time.monotonic()
+        self._unread = False
         return changed
 
     def close(self) -> None:
@@ -77,38 +94,47 @@ class KeyRing:
                 return False  # only devices were written
             listed, damaged = read_keys(database)
         self.problem = f"{self._file.path}: damaged keys let nobody in: {', '.join(damaged)}" if damaged else ""
+        self._damaged = frozenset(damaged)
         keys = {item.key.key_id: item.key for item in listed}
         changed = keys != self._keys
+        # One that is as it was stays the same object: what is remembered of it stays good.
+        keys |= {key_id: key for key_id, key in self._keys.items() if keys.get(key_id) == key}
         self._token, self._keys = token, keys
         return changed
 
 
 class DeviceRegistry:
-    """Admits devices of keys up to their `devices_max`, exactly, across processes and restarts."""
+    """Admits devices of keys up to their `devices_max`, exactly, across processes and restarts.
 
-    def __init__(self, path: Path, devices_held_max: int = DEVICES_HELD_MAX) -> None:
-        self._file = WatchedFile(path, "rw", _BUSY_PROCESS_S)
-        self._held_max = devices_held_max
-        self._held = 0
-        self._known: dict[str, set[str]] = {}
-        self._complete: set[str] = set()  # keys that are full, and whose devices are all in `_known`
+    It remembers nothing of them: who asks does (`admission`), and asks for all the new ones of a request at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = WatchedFile(path, "rw", _BUSY_LOOP_S)
         self._token = ""
+        self._again_at = 0.0
+        self._trouble = ""
         self.generation = 0  # another one: who has remembered an answer asks again
+        self.monotonic_s = time.monotonic
 
-    def admit(self, key: Key, device: str) -> bool:
-        """Tell whether a key may report for a device; one that it has not reported for takes a place from then on.
+    def admit(self, key: Key, devices: Collection[str]) -> set[str]:
+        """Return those of some devices that a key may not report for; the others have a place from then on.
 
-        Raises KeysFileError where the file cannot tell at the moment. A device that is known costs no look at it.
+        All of it in one transaction, or nothing. Raises KeysFileError where the file cannot tell at the moment, and for
+        a tenth of a second after that without looking: whoever keeps it locked shall not keep us waiting, too.
         """
-        if not key.devices_max or device in self._known.get(key.key_id, ()):
-            return True
-        if key.key_id in self._complete:
-            return False
+        if not key.devices_max:
+            return set()
+        now = self.monotonic_s()
+        if now < self._again_at:
+            raise KeysFileError(self._trouble)
         try:
-            return self._ask(key.key_id, device)
+            return self._ask(key.key_id, devices)
         except _DAMAGE as error:
             self._file.close()
-            raise KeysFileError(explained(self._file.path, error)) from error
+            self._again_at = now + _BACK_OFF_S
+            self._trouble = explained(self._file.path, error)
+            raise KeysFileError(self._trouble) from error
 
     def refresh(self) -> None:
         """Notice that an operator had devices forgotten. To be called about once a second."""
@@ -124,44 +150,28 @@ class DeviceRegistry:
         if self._file.has_changed():
             token = change_token(self._file.database(), "devices")
             if token != self._token:
-                self._forget()
+                self.generation += 1
             self._token = token
 
-    def _ask(self, key_id: str, device: str) -> bool:
+    def _ask(self, key_id: str, devices: Collection[str]) -> set[str]:
         database = self._file.database()
-        while True:
-            found = database.execute(sql("keys", "device_find"), (device, key_id)).fetchone()
-            if found is None:
-                return False  # the key was removed
-            full, there = found
-            if there:
-                break
-            if full:
-                self._complete_from(database, key_id)
-                return False
-            # One statement is one transaction. Where it does nothing, another process was quicker.
-            if database.execute(sql("keys", "device_admit"), (device, clock.unix_s(), key_id)).rowcount:
-                break
-        self._remember(key_id, [device])
-        return True
+        room, strange = _room(database, key_id), _strange(database, key_id, devices)
+        if not strange or room <= 0:
+            return set(strange)  # without keeping anybody from writing
+        with transaction(database):
+            room, strange = _room(database, key_id), _strange(database, key_id, strange)
+            admitted = strange[: max(room, 0)]
+            database.execute(sql("keys", "device_admit"), (key_id, clock.unix_s(), orjson.dumps(admitted).decode()))
+        return set(strange[len(admitted) :])
 
-    def _complete_from(self, database: sqlite3.Connection, key_id: str) -> None:
-        """Get all devices of a full key into memory, so that those it may not report for cost no look at the file."""
-        devices = [device for device, _ in database.execute(sql("keys", "device_list"), (key_id,))]
-        if len(devices) <= self._held_max // 2:
-            self._remember(key_id, devices)
-            self._complete.add(key_id)
 
-    def _remember(self, key_id: str, devices: Sequence[str]) -> None:
-        if self._held + len(devices) > self._held_max:
-            self._forget()
-        known = self._known.setdefault(key_id, set())
-        self._held -= len(known)
-        known.update(devices)
-        self._held += len(known)
+def _room(database: sqlite3.Connection, key_id: str) -> int:
+    """Return for how many devices more a key may report; none where it was removed."""
+    found = database.execute(sql("keys", "device_room"), (key_id,)).fetchone()
+    return 0 if found is None else int(found[0])
 
-    def _forget(self) -> None:
-        self.generation += 1
-        self._known.clear()
-        self._complete.clear()
-        self._held = 0
+
+def _strange(database: sqlite3.Connection, key_id: str, devices: Collection[str]) -> list[str]:
+    """Return those devices that a key has not reported for, in their order."""
+    asked = orjson.dumps(list(devices)).decode()
+    return [device for (device,) in database.execute(sql("keys", "device_strange"), (asked, key_id))]

@@ -4,7 +4,7 @@ Words that name a key are never repeated, not even in an error: somebody may hav
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from hseie.answers import rfc3339
 from hseie.config import Config
 from hseie.errors import ExitCode, KeyRefusedError
 from hseie.key_store import KeyStore
+from hseie.key_text import default_burst
 from hseie.keys_file import ListedKey
 from hseie.tables import print_table
 
@@ -136,6 +137,29 @@ def forget_devices(config: Config, chosen: str, device: str | None, *, as_json: 
     return ExitCode.OK
 
 
+def change_key(config: Config, chosen: str, changes: dict[str, Any], *, as_json: bool) -> ExitCode:
+    """Give a key other limits or another end: fields of `access.Key`. A rate without a burst gets one.
+
+    Raises KeyRefusedError where the key is not there or revoked, or would have a burst without a rate.
+    """
+    with KeyStore.open(config.keys_file) as store:
+        key = store.find(chosen)
+        changed = replace(key, **changes)
+        if not changed.readings_per_s and changes.get("burst_readings"):
+            raise KeyRefusedError("--burst is about --readings-per-s, which this key has not")
+        if "readings_per_s" in changes and "burst_readings" not in changes:
+            changed = replace(changed, burst_readings=default_burst(changed.readings_per_s))
+        store.change(changed)
+        listed = next(listed for listed in store.all_keys() if listed.key.key_id == key.key_id)
+    if as_json:
+        _print_json(_document(listed))
+    else:
+        until = f", until {_minute(changed.expires_at)}" if changed.expires_at is not None else ""
+        click.echo(f"Key {key.key_id} ({key.name}) is changed: limits {_limits(changed)}{until}.")
+    _warn(config)
+    return ExitCode.OK
+
+
 def remove_key(config: Config, chosen: str, *, as_json: bool) -> ExitCode:
     """Delete a key that lets nobody in. Raises KeyRefusedError where it is not there, or still does."""
     with KeyStore.open(config.keys_file) as store:
@@ -187,7 +211,7 @@ def _cells(listed: ListedKey) -> tuple[str, ...]:
 def _devices(devices: Devices) -> str:
     texts = [*(f"{prefix}*" for prefix in devices.prefixes), *sorted(devices.named)]
     more = f" and {len(texts) - _DEVICES_SHOWN} more" if len(texts) > _DEVICES_SHOWN else ""
-    return ", ".join(texts[:_DEVICES_SHOWN]) + more if texts else "all"
+    return "all" if devices.all else ", ".join(texts[:_DEVICES_SHOWN]) + more
 
 
 def _limits(key: Key) -> str:

@@ -7,9 +7,11 @@ on it (POSIX). Who it belongs to and whether it was replaced is asked by its nam
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from shlex import quote as quote_word
 from typing import Any
 from urllib.parse import quote
 
@@ -22,9 +24,11 @@ from hseie.errors import KeysFileError
 from hseie.key_text import KEYS_MAX
 from hseie.resources import sql
 
-VERSION = 1  # of the schema: PRAGMA user_version
+VERSION = 2  # of the schema: PRAGMA user_version
 
 _MODE = 0o600
+_FOLDER_MODE = 0o755
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _BUSY_OPERATOR_S = 5.0
 _CACHE_KIB = 1024
 _DIGEST_BYTES = 32
@@ -41,6 +45,7 @@ def make_file(path: Path) -> sqlite3.Connection:
     """
     try:
         _make_empty(path)
+        _check_writers(path)
         database = _connect(path, "rw", _BUSY_OPERATOR_S)
     except (sqlite3.Error, OSError) as error:
         raise KeysFileError(explained(path, error)) from error
@@ -62,10 +67,10 @@ def make_file(path: Path) -> sqlite3.Connection:
 def open_file(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
     """Open a file that is there; `mode` is "ro" or "rw".
 
-    Raises sqlite3.Error, FileNotFoundError, NotMadeError, and KeysFileError for that of a later version.
+    Raises sqlite3.Error, OSError, NotMadeError, and KeysFileError for that of another version or one that others may
+    write.
     """
-    if not path.exists():
-        raise FileNotFoundError(path)
+    _check_writers(path)
     database = _connect(path, mode, timeout_s)
     try:
         if not _is_made(path, database):
@@ -179,6 +184,7 @@ def write_key(database: sqlite3.Connection, key: Key) -> None:
     row = (
         *(key.key_id, key.name, key.digest, orjson.dumps(sorted(key.scopes)).decode()),
         *(orjson.dumps(sorted(texts)).decode() for texts in (key.devices.named, key.devices.prefixes)),
+        key.devices.all,
         *(key.readings_per_s, key.burst_readings, key.devices_max, key.place, key.created_at, key.expires_at),
     )
     database.execute(sql("keys", "key_insert"), row)
@@ -186,11 +192,13 @@ def write_key(database: sqlite3.Connection, key: Key) -> None:
 
 def _key(row: Sequence[Any]) -> Key:
     """Return the key of a row of `key_list`. Raises ValueError and msgspec.ValidationError for one that is damaged."""
-    key_id, name, digest, scopes, named, prefixes, *rest = row[:-1]
-    devices = {"named": orjson.loads(named), "prefixes": orjson.loads(prefixes)}
+    key_id, name, digest, scopes, named, prefixes, every, *rest = row[:-1]
+    devices = {"named": orjson.loads(named), "prefixes": orjson.loads(prefixes), "all": every == 1}
     values = (key_id, name, digest, orjson.loads(scopes), devices, *rest)
     names = (field.name for field in fields(Key))
     key = msgspec.convert(dict(zip(names, values, strict=True)), Key, builtin_types=(bytes,))
+    if not key.devices.is_sound:
+        raise ValueError("neither all devices nor some")
     if len(key.digest) != _DIGEST_BYTES or not 0 <= key.place < KEYS_MAX:
         raise ValueError("no digest or place of ours")
     return key
@@ -199,7 +207,7 @@ def _key(row: Sequence[Any]) -> Key:
 def _make_folder(folder: Path) -> None:
     for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
         with contextlib.suppress(FileExistsError):
-            missing.mkdir()
+            missing.mkdir(mode=_FOLDER_MODE)
             _give_to_owner_of(missing.parent, missing)
 
 
@@ -227,6 +235,19 @@ def _make_empty(path: Path) -> None:
         os.close(descriptor)
 
 
+def _check_writers(path: Path) -> None:
+    """Raise KeysFileError where others than the owner may write the file or its folder, FileNotFoundError without one.
+
+    Whoever may write it makes keys for himself; whoever may write the folder puts another file there.
+    """
+    for each in (path, path.parent):
+        if each.stat().st_mode & _OTHERS_WRITE:
+            raise KeysFileError(
+                f"{each} can be written by others than its owner, who could let themselves in with it; "
+                f"`chmod go-w {quote_word(str(each))}`"
+            )
+
+
 def _connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
     address = f"file:{quote(str(path.absolute()))}?mode={mode}"
     database = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout_s)
@@ -242,4 +263,9 @@ def _is_made(path: Path, database: sqlite3.Connection) -> bool:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise KeysFileError(f"{path} was made by a later version of HSEIE; use that one")
+    if 0 < version < VERSION:
+        raise KeysFileError(
+            f"{path} was made by a version of HSEIE before the first release; move it away with its -wal and -shm and "
+            "create the keys anew"
+        )
     return bool(version)

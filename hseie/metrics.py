@@ -10,6 +10,23 @@ from hseie.metric_types import MS, Metric, counter, gauge, histogram, states
 from hseie.metrics_writer import WRITER
 
 
+def _of_keys(role: str) -> tuple[Metric, ...]:
+    """What every process with an HTTP server tells of the API keys."""
+    name = f"hseie_{role}_keys"
+    return (
+        gauge(name, "keys", "API keys it knows; 0 where `auth.mode` is none."),
+        gauge(f"{name}_limit", "limits.keys", "Limit: 4,096 (`key_text.py`); above it no more are made."),
+        gauge(f"{name}_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."),
+        gauge(f"{name}_age_seconds", "keys_age_s", "Since their file was last looked at and could be read."),
+        gauge(f"{name}_devices", "keys_devices", "Devices it remembers as admitted, over all keys."),
+        gauge(
+            f"{name}_devices_limit",
+            "limits.keys_devices",
+            "Limit: 500,000 (`admission.py`); above it all are forgotten.",
+        ),
+    )
+
+
 def _https(role: str) -> tuple[Metric, ...]:
     """Return the metrics of a role's HTTPS."""
     return (
@@ -89,10 +106,7 @@ ACCEPTOR = (
         "What was wrong in refused readings, by the `code` of the error; an answer names, and this counts, up to 100.",
     ),
     counter("hseie_acceptor_passed_on_total", "passed_on.{code}", "Requests passed on to analytics, by HTTP status."),
-    gauge("hseie_acceptor_keys", "keys", "API keys it knows; 0 where `auth.mode` is none."),
-    gauge(
-        "hseie_acceptor_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."
-    ),
+    *_of_keys("acceptor"),
     gauge("hseie_acceptor_connections", "connections", "Open connections, idle ones too."),
     counter(
         "hseie_acceptor_connections_ended_total",
@@ -210,10 +224,7 @@ ANALYTICS = (
         "Limit: `http.connections_max`, or what open files allow; above it 503 `overloaded`, and closed.",
     ),
     counter("hseie_analytics_refused_total", "refused.{reason}", "Requests turned away at the door, by `code`."),
-    gauge("hseie_analytics_keys", "keys", "API keys it knows; 0 where `auth.mode` is none."),
-    gauge(
-        "hseie_analytics_keys_stale", "keys_stale", "1 while their file cannot be read; those read last are in force."
-    ),
+    *_of_keys("analytics"),
     counter("hseie_analytics_queries_total", "queries.{outcome}", "Queries for routes, by how they ended."),
     histogram("hseie_analytics_query_seconds", "query_seconds", "Those answered, waiting for a connection included."),
     gauge("hseie_analytics_queries_in_flight", "queries_in_flight", "Queries that run or wait for a connection."),

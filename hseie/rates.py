@@ -27,17 +27,27 @@ class Rates:
         """Return how long a key has to wait, 0 for not at all. `now` is monotonic seconds."""
         if not key.readings_per_s:
             return 0.0
-        kept = self._kept.get(key.place)
-        if kept is None or kept.key is not key:
-            kept = self._meet(key, now)
-        level = kept.bucket.look(self._counters.total(key.place), now, key.readings_per_s, key.burst_readings)
-        return wait_s(level, key.readings_per_s, key.burst_readings)
+        return wait_s(self._look(key, now), key.readings_per_s, key.burst_readings)
+
+    def debt_wait_s(self, key: Key, now: float) -> float:
+        """Return how long a key that was let in has to wait, because others have overdrawn it since; 0 for not at all.
+
+        Below zero only: who was let in has paid for that already.
+        """
+        if not key.readings_per_s:
+            return 0.0
+        level = self._look(key, now)
+        return wait_s(level, key.readings_per_s, key.burst_readings) if level < 0 else 0.0
 
     def spend(self, key: Key, amount: int) -> None:
-        """Take off what a key that was just looked at has sent."""
-        if key.readings_per_s and amount:
+        """Take off what a key that was looked at has sent; give it back where it is negative."""
+        if not key.readings_per_s or not amount:
+            return
+        kept = self._kept.get(key.place)
+        # A request may take longer than its key lasts: the place may be another's by now.
+        if kept is not None and (kept.key is key or kept.key.key_id == key.key_id):
             self._counters.add(key.place, amount)
-            self._kept[key.place].bucket.spend(amount)
+            kept.bucket.spend(amount)
 
     def look(self, now: float) -> None:
         """See what others have spent, and show how we see it; to be called some times a second."""
@@ -47,6 +57,12 @@ class Rates:
             if total != kept.published:
                 kept.bucket.look(total, now, kept.key.readings_per_s, kept.key.burst_readings)
                 self._publish(kept)
+
+    def _look(self, key: Key, now: float) -> float:
+        kept = self._kept.get(key.place)
+        if kept is None or kept.key is not key:
+            kept = self._meet(key, now)
+        return kept.bucket.look(self._counters.total(key.place), now, key.readings_per_s, key.burst_readings)
 
     def _meet(self, key: Key, now: float) -> _Kept:
         """Begin, or go on, with a key: as others see its bucket, where anybody has met it; full where nobody has."""

@@ -16,7 +16,7 @@ from hseie.errors import HseieError
 from hseie.key_text import KEYS_MAX
 
 PLACES = KEYS_MAX
-SLOTS = 264  # acceptors there may be, each with a successor for a moment, and analytics
+SLOTS = 514  # acceptors there may be and analytics, each with a successor for a moment
 
 _NAME = "counters-1"  # another number for another layout
 _HEAD_BYTES = 4096  # a byte for each slot that was ever taken
@@ -26,6 +26,7 @@ _SLOT_WORDS = PLACES * _WORDS
 _SLOT_BYTES = _SLOT_WORDS * 8
 _FILE_BYTES = _HEAD_BYTES + SLOTS * _SLOT_BYTES  # sparse: a slot takes room on the disk when it is first used
 _LEVEL_ZERO = 1 << 62  # levels may be negative, words may not
+_READS_MAX = 100  # of an entry that changes: its process writes it some times a second
 _PARTS = 1000  # of a token, and of a second, that a word can tell
 
 
@@ -85,12 +86,21 @@ class SharedCounters:
         """Return how a bucket was seen last, by anybody; None if it never was, or not by this side of a reboot."""
         newest: Seen | None = None
         for start in range(place * _WORDS, self._end, _SLOT_WORDS):
-            at = self._words[start + _AT] / _PARTS
-            if self._words[start + _OWNER] != owner or at > now or (newest is not None and at <= newest.at):
-                continue
-            level = (self._words[start + _LEVEL] - _LEVEL_ZERO) / _PARTS
-            newest = Seen(level, self._words[start + _TOTAL], at)
+            _, its_owner, at, total, level = self._entry(start)
+            seen = Seen((level - _LEVEL_ZERO) / _PARTS, total, at / _PARTS)
+            if its_owner == owner and seen.at <= now and (newest is None or seen.at > newest.at):
+                newest = seen
         return newest
+
+    def _entry(self, start: int) -> tuple[int, ...]:
+        """Return the words of a place in a slot, all of one moment; without an owner where they never are."""
+        words = tuple(self._words[start : start + _WORDS])
+        for _ in range(_READS_MAX):
+            # Its process may have written some of them in the meantime, and again have named itself as the last.
+            former, words = words, tuple(self._words[start : start + _WORDS])
+            if former[_OWNER:] == words[_OWNER:]:
+                return words
+        return (0,) * _WORDS
 
     def close(self) -> None:
         """Give the slot back; a second call does nothing."""

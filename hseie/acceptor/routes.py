@@ -1,7 +1,6 @@
 """The routes of an acceptor: three take readings, every other request is passed on to analytics."""
 
 import asyncio
-import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.receive import LARGE_BODY_BYTES, Bodies
 from hseie.acceptor.request_head import Preference, coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
-from hseie.admission import Doorman, Visitor
+from hseie.admission import Admits, Doorman, Visitor
 from hseie.client_certificate import admits_only
 from hseie.config import Config
 from hseie.errors import KeysFileError
@@ -27,6 +26,7 @@ from hseie.readings import KINDS, Kind
 from hseie.web import PROBLEM, answer_error, answer_expect, new_app, problem, problem_response
 
 _PARTING_LOOK_S = 0.5
+_NOT_TAKEN = 503
 _ANY_PATH = r"/{path:[\s\S]*}"  # a dot would stop at a line's end, which %0A is
 
 
@@ -107,21 +107,25 @@ class IngestRoutes:
     async def _ingest(self, request: web.Request, kind: Kind | None) -> web.Response:
         if self.draining:
             return problem("draining")
-        headers = request.headers
-        visitor: Visitor | None = None
-        if self._doorman is not None:
-            let_in = self._doorman.admit(headers, "ingest")
-            if isinstance(let_in, ProblemAnswer):
-                return problem_response(let_in)
-            visitor = let_in
+        if self._doorman is None:
+            return await self._take(request, kind, None)
+        let_in = self._doorman.admit(request.headers, "ingest")
+        if isinstance(let_in, ProblemAnswer):
+            return problem_response(let_in)
+        response = await self._take(request, kind, let_in)
+        if response.status == _NOT_TAKEN:
+            let_in.give_back()
+        return response
+
+    async def _take(self, request: web.Request, kind: Kind | None, visitor: Visitor | None) -> web.Response:
         try:
             parsed = await self._parse(request, kind, visitor)
         except RejectedBodyError as error:
             return problem(error.code, error.detail, headers=error.headers)
         except KeysFileError:
             return problem("keys_unavailable", "the devices of this key cannot be looked up")
-        if visitor is not None:
-            visitor.spend(parsed.accepted + parsed.rejected)
+        if visitor is not None and (refused := visitor.pay(parsed.accepted + parsed.rejected)) is not None:
+            return problem_response(refused)
         self.counts.readings += parsed.accepted + parsed.rejected
         self.counts.rejected += parsed.rejected
         for error_item in parsed.errors:
@@ -130,7 +134,7 @@ class IngestRoutes:
         if not parsed.accepted:
             return problem_response(answer_rejected(parsed))
         preference = self._no_preference
-        if prefer := headers.getall("Prefer", ()):
+        if prefer := request.headers.getall("Prefer", ()):
             preference = read_preference(",".join(prefer), self._wait_by_default, self._commit_timeout_s)
         # Counted from here: a body that trickles in is the business of its time-out, and takes nobody's place.
         if self.counts.in_flight >= self._in_flight_max:
@@ -150,13 +154,20 @@ class IngestRoutes:
         failpoints.reach("acceptor.body_read")
         if coding is not None:
             body = await self.bodies.inflate(body, coding)
-        admits = visitor.admits if visitor is not None else None
-        if self._bound_to_certificates and (name := client_name(request)) is not None:
-            admits = admits_only(name, admits)
+        name = client_name(request) if self._bound_to_certificates else None
+        now = clock.unix_s()
+
+        def judge(body: bytes) -> Parsed:
+            # Called twice for a body with devices that are refused their place: see `AdmittedDevices.judge`.
+            def parse(admits: Admits | None) -> Parsed:
+                asked = admits if name is None else admits_only(name, admits)
+                return self._parser.parse(body, kind, now, asked, lines=lines)
+
+            return parse(None) if visitor is None else visitor.judge(parse)
+
         if len(body) > LARGE_BODY_BYTES:
-            parse = functools.partial(self._parser.parse, kind=kind, now=clock.unix_s(), admits=admits, lines=lines)
-            return await self.bodies.in_turn(body, parse)
-        return self._parser.parse(body, kind, clock.unix_s(), admits, lines=lines)
+            return await self.bodies.in_turn(body, judge)
+        return judge(body)
 
     async def _store(self, parsed: Parsed, preference: Preference) -> web.Response:
         """Send the rows to their writers and answer when all of them have acknowledged.

@@ -9,7 +9,7 @@ from typing import Any
 from hseie.acceptor.collector import WriterLink
 from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.routes import IngestRoutes, make_app
-from hseie.admission import Doorman, key_figures, open_door, watch
+from hseie.admission import KEY_LIMITS, Doorman, key_figures, open_door, watch
 from hseie.bus import Dealer, ipc_endpoint
 from hseie.config import Config
 from hseie.http_server import Server, start_server
@@ -171,8 +171,8 @@ def _report(
         "strangers": sum(link.strangers for link in links),
         "messages_refused": sum(dealer.refused for dealer in dealers),
         "messages_unsent": sum(dealer.unsent for dealer in dealers),
-        **key_figures(doorman),
+        **key_figures(doorman, time.monotonic()),
         **server.handshake_figures(),
         **certificate_figures(certificates),
-        "limits": {**routes.limits, "connections": server.entrance.connections_max},
+        "limits": {**routes.limits, **KEY_LIMITS, "connections": server.entrance.connections_max},
     }

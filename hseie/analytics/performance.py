@@ -1,4 +1,8 @@
-"""`GET /v1/analytics/performance/{vehicleId}`: energy and efficiency of a vehicle and the meter that feeds it."""
+"""`GET /v1/analytics/performance/{vehicleId}`: energy and efficiency of a vehicle and the meter that feeds it.
+
+A key that is bound to the vehicle sees that meter's energy too, also where it is not bound to the meter: a vehicle and
+what feeds it belong together, and half of the figure would be none.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta

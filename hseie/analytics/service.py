@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from hseie import clock
 from hseie import web as http
-from hseie.admission import Doorman, key_figures, open_door, watch
+from hseie.admission import KEY_LIMITS, Doorman, key_figures, open_door, watch
 from hseie.analytics.audits import AuditRoute
 from hseie.analytics.current import CurrentRoute
 from hseie.analytics.entrance import entrance
@@ -101,7 +102,7 @@ def _report(
         "connections": server.connections,
         "connections_ended": dict(server.entrance.ended),
         "refused": doorman.refused if doorman is not None else {},
-        **key_figures(doorman),
+        **key_figures(doorman, time.monotonic()),
         **server.handshake_figures(),
         **certificate_figures(certificates),
         "queries": reader.outcomes,
@@ -109,6 +110,7 @@ def _report(
         "queries_in_flight": reader.busy,
         "live_listeners": live.listeners,
         "limits": {
+            **KEY_LIMITS,
             "queries_in_flight": reader.busy_max,
             "connections": server.entrance.connections_max,
             "live_listeners": LISTENERS_MAX,

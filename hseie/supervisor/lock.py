@@ -22,7 +22,8 @@ class InstanceLock:
         Raises InstanceLockedError when another node runs on it, ConfigError when the folder cannot be used.
         """
         try:
-            data.mkdir(parents=True, exist_ok=True)
+            # Whatever the umask: nobody else may put another file of keys there.
+            data.mkdir(mode=0o755, parents=True, exist_ok=True)
             descriptor = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise ConfigError(

@@ -5,7 +5,8 @@ CREATE TABLE IF NOT EXISTS api_key (
     digest BLOB NOT NULL CHECK (length(digest) = 32),  -- SHA-256 of the secret, which only its holder has
     scopes TEXT NOT NULL,          -- JSON: ingest, read, admin
     devices TEXT NOT NULL,         -- JSON: ids of devices it may speak for ...
-    prefixes TEXT NOT NULL,        -- JSON: ... and beginnings of such ids; all devices without any of both
+    prefixes TEXT NOT NULL,        -- JSON: ... and beginnings of such ids
+    all_devices INTEGER NOT NULL CHECK (all_devices = (devices = '[]' AND prefixes = '[]')),  -- 1: all there are
     readings_per_s REAL NOT NULL,  -- 0: no limit, here and below
     burst_readings INTEGER NOT NULL,
     devices_max INTEGER NOT NULL,
@@ -31,8 +32,8 @@ CREATE TRIGGER IF NOT EXISTS api_key_created AFTER INSERT ON api_key BEGIN
 END;
 -- Of all columns but the counter.
 CREATE TRIGGER IF NOT EXISTS api_key_changed AFTER UPDATE OF
-    key_id, name, digest, scopes, devices, prefixes, readings_per_s, burst_readings, devices_max, place, created_at,
-    expires_at, revoked_at ON api_key BEGIN
+    key_id, name, digest, scopes, devices, prefixes, all_devices, readings_per_s, burst_readings, devices_max, place,
+    created_at, expires_at, revoked_at ON api_key BEGIN
     UPDATE change SET token = hex(randomblob(8)) WHERE what = 'keys';
 END;
 CREATE TRIGGER IF NOT EXISTS api_key_removed AFTER DELETE ON api_key BEGIN
@@ -46,4 +47,4 @@ CREATE TRIGGER IF NOT EXISTS key_device_forgotten AFTER DELETE ON key_device BEG
     UPDATE api_key SET devices_seen = devices_seen - 1 WHERE key_id = OLD.key_id;
     UPDATE change SET token = hex(randomblob(8)) WHERE what = 'devices';
 END;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hseie.access import Devices, Key
+from hseie.access import ALL_DEVICES, Devices, Key
 from hseie.admission import Doorman
 from hseie.key_store import KeyStore
 from hseie.keys import DeviceRegistry, KeyRing
@@ -24,7 +24,7 @@ class Keys:
     def make(self, *scopes: Any, devices: Devices | None = None, **limits: Any) -> tuple[Key, dict[str, str]]:
         """A new key that the door knows already, and the header that shows it."""
         usual: dict[str, Any] = {"readings_per_s": 0.0, "burst_readings": 0, "devices_max": 0, "expires_at": None}
-        key, text = self.store.create("tests", scopes, devices or Devices(), now=time.time(), **(usual | limits))
+        key, text = self.store.create("tests", scopes, devices or ALL_DEVICES, now=time.time(), **(usual | limits))
         assert self.doorman.ring.refresh()
         return key, {"Authorization": f"Bearer {text}"}
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from hseie.acceptor.tickets import Refusal
 from hseie.access import Devices
 from hseie.config import Auth, Config
+from hseie.errors import KeysFileError
+from hseie.key_text import key_text
 from hseie.openapi import document
 from tests.described import closed
 from tests.integration.keys_made import Keys
@@ -64,6 +67,18 @@ async def test_with_a_key_all_is_as_ever_and_without_one_nothing_is(door: Guarde
     assert "`ingest`" in answer["detail"]
     assert door.writer.journal.last_seq == last
     assert door.routes.counts.problems == {"unauthorized": 2, "forbidden": 1}
+
+
+async def test_one_damaged_key_leaves_the_others_answers_as_they_are(door: GuardedDoor) -> None:
+    _, shown = door.keys.make("ingest")
+    door.keys.store._database.execute("UPDATE api_key SET scopes = 'x'")
+    door.keys.doorman.refresh(0.0)
+    for stranger in ("nonsense", key_text(10 * "z", 43 * "s")):
+        status, answer, _ = await door.post(GOOD, X_API_Key=stranger)
+        assert (status, answer["code"]) == (401, "unauthorized")
+    status, answer, _ = await door.send(GOOD, shown)
+    assert (status, answer["code"]) == (503, "keys_unavailable")
+    assert "of this key is damaged" in answer["detail"]
 
 
 async def test_who_waits_to_be_asked_for_his_body_is_asked_after_the_key(door: GuardedDoor) -> None:
@@ -146,6 +161,54 @@ async def test_a_batch_may_overdraw_once(door: GuardedDoor) -> None:
     _, shown = door.keys.make("ingest", readings_per_s=10, burst_readings=5)
     assert (await door.send([GOOD] * 100, shown))[0] == 202
     assert (await door.send(GOOD, shown))[0] == 429
+
+
+async def test_who_came_in_together_overdraws_by_one_batch(door: GuardedDoor) -> None:
+    """The door sees no readings, so all are let in; only the first that was read still finds something to spend."""
+    key, shown = door.keys.make("ingest", readings_per_s=0.001, burst_readings=50)
+    body = json.dumps([GOOD] * 100).encode()
+    head = (
+        f"POST /v1/ingest/meter HTTP/1.1\r\nHost: x\r\nAuthorization: {shown['Authorization']}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    counters = door.keys.doorman.rates._counters
+    connections = [await asyncio.open_connection("127.0.0.1", door.client.port) for _ in range(20)]
+    last = door.writer.journal.last_seq
+    async with asyncio.timeout(30):
+        for _, writer in connections:
+            writer.write(head)
+        while counters.total(key.place) < len(connections):
+            await asyncio.sleep(0.01)
+        for _, writer in connections:
+            writer.write(body)
+        statuses = [(await reader.readline()).split()[1] for reader, _ in connections]
+    assert sorted(statuses) == [b"202"] + [b"429"] * 19
+    assert counters.total(key.place) == 100 + 19  # each of the others one, as any request
+    assert door.writer.journal.last_seq == last + 1
+    for _, writer in connections:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_what_was_not_stored_is_not_paid_for(door: GuardedDoor) -> None:
+    key, shown = door.keys.make("ingest", readings_per_s=0.001, burst_readings=50, devices_max=3)
+    counters = door.keys.doorman.rates._counters
+    assert (await door.send([GOOD] * 10, shown))[0] == 202
+    door.routes._in_flight_max = 0
+    assert [(await door.send([GOOD] * 30, shown))[0] for _ in range(5)] == [503] * 5
+    door.routes._in_flight_max = 100
+    door.link.add = lambda *_: Refusal("journal_full", 1.0)  # type: ignore[method-assign, assignment]
+    assert (await door.send([GOOD] * 30, shown))[1]["code"] == "journal_full"
+    del door.link.add
+    door.keys.doorman.registry.admit = fail  # type: ignore[method-assign]
+    assert (await door.send([GOOD, OTHER], shown))[1]["code"] == "keys_unavailable"
+    assert counters.total(key.place) == 10
+    assert (await door.send([GOOD] * 40, shown))[0] == 202
+    assert (await door.send(GOOD, shown))[0] == 429
+
+
+def fail(*_: Any) -> set[str]:
+    raise KeysFileError("locked")
 
 
 async def test_a_quota_that_cannot_be_looked_up_refuses_for_now(door: GuardedDoor) -> None:

@@ -90,6 +90,41 @@ def test_all_that_a_key_may_be(capsys: Capture) -> None:
     assert "A*, B*, M1 and 1 more  0.5/s, 7 at once, 3 devices" in lines[1]
 
 
+def test_a_key_is_changed_and_what_is_not_named_stays(capsys: Capture, path: Path) -> None:
+    key_id, text = create(capsys, "fleet", *["--prefix", "A", "--devices-max", "1", "--expires", "90d"])
+    ring, registry = KeyRing(path), DeviceRegistry(path)
+    key = ring.find(text)
+    assert key is not None
+    assert registry.admit(key, ["A1", "A2"]) == {"A2"}
+    before = asked(capsys, "list")["keys"][0]
+    changed = asked(capsys, "change", "fleet", "--devices-max", "2")
+    assert changed == {**before, "devices_max": 2, "devices_seen": 1}
+    assert ring.refresh()
+    key = ring.find(text)
+    assert key is not None
+    assert registry.admit(key, ["A1", "A2", "A3"]) == {"A3"}
+    changed = asked(capsys, "change", key_id, "--readings-per-s", "500", "--expires", "never")
+    assert (changed["readings_per_s"], changed["burst_readings"], changed["expires_at"]) == (500.0, 5000, None)
+    assert asked(capsys, "change", key_id, "--burst", "7")["burst_readings"] == 7
+    changed = asked(capsys, "change", key_id, "--readings-per-s", "0", "--devices-max", "0")
+    assert [changed[name] for name in ("readings_per_s", "burst_readings", "devices_max")] == [None] * 3
+    out, _ = run(capsys, "change", key_id, "--readings-per-s", "5", "--burst", "9", "--expires", "12h")
+    assert f"Key {key_id} (fleet) is changed: limits 5/s, 9 at once, until " in out
+    ring.close()
+    registry.close()
+
+
+def test_what_cannot_be_changed_is_refused(capsys: Capture) -> None:
+    key_id, _ = create(capsys, "fleet")
+    assert "nothing to change" in run(capsys, "change", key_id, code=ExitCode.USAGE)[1]
+    assert "in the past" in run(capsys, "change", key_id, "--expires", "2020-01-01T00:00:00Z", code=ExitCode.USAGE)[1]
+    assert "which this key has not" in run(capsys, "change", key_id, "--burst", "5", code=ExitCode.FAILURE)[1]
+    assert "no key of that id" in run(capsys, "change", "nobody", "--burst", "5", code=ExitCode.FAILURE)[1]
+    run(capsys, "revoke", key_id)
+    said = run(capsys, "change", key_id, "--devices-max", "5", code=ExitCode.FAILURE)[1]
+    assert "revoked, for good" in said
+
+
 def test_a_rate_without_a_burst_gets_one(capsys: Capture) -> None:
     create(capsys, "slow", "--readings-per-s", "5")
     create(capsys, "fast", "--readings-per-s", "500")
@@ -111,6 +146,7 @@ def test_a_rate_without_a_burst_gets_one(capsys: Capture) -> None:
         (["fleet", "--scope", "ingest", "--readings-per-s", "inf"], "not in the range"),
         (["fleet", "--scope", "ingest", "--burst", "5"], "--burst is about --readings-per-s"),
         (["fleet", "--scope", "ingest", "--devices-max", "0"], "not in the range"),
+        (["fleet", "--scope", "ingest", "--devices-max", "1000001"], "1<=x<=1000000"),
         (["fleet", "--scope", "ingest", "--expires", "2020-01-01T00:00:00Z"], "in the past"),
         (["fleet", "--scope", "ingest", "--expires", "soon"], "90d or 12h, or an RFC 3339 time"),
     ],
@@ -174,7 +210,7 @@ def test_devices_of_a_key(capsys: Capture, path: Path) -> None:
     ring, registry = KeyRing(path), DeviceRegistry(path)
     key = ring.find(text)
     assert key is not None
-    assert [registry.admit(key, device) for device in ("M1", "M2")] == [True, True]
+    assert registry.admit(key, ["M1", "M2"]) == set()
     document = asked(capsys, "devices", "fleet")
     assert [device.pop("first_seen_at")[:2] for device in document["devices"]] == ["20", "20"]
     assert document == {"key_id": key_id, "devices_max": 3, "devices": [{"device": "M1"}, {"device": "M2"}]}

@@ -120,7 +120,7 @@ def test_a_limit_says_what_it_is_the_limit_of_and_what_happens_at_it() -> None:
         if metric.path.startswith("limits."):
             assert metric.type == "gauge"
             assert metric.meaning.startswith("Limit: ")
-            assert re.search(r"`[a-z]+\.[a-z_]+`|\(`[a-z/]+\.py`\)", metric.meaning)
+            assert re.search(r"`[a-z]+\.[a-z_]+`|\(`[a-z_/]+\.py`\)", metric.meaning)
 
 
 def test_every_limit_of_the_architecture_has_a_metric() -> None:

@@ -14,12 +14,17 @@ import click
 from hseie import clock, keys_command
 from hseie.access import SCOPES, Devices
 from hseie.cli import configuration, json_option, node_options
+from hseie.config import Config
 from hseie.key_text import DEVICES_COUNTED_MAX, default_burst, devices_mistake, expiry, name_mistake
 from hseie.keys_command import Wanted
 
 _RATE_MAX = 1e9
 
 key_argument = click.argument("key", metavar="ID|NAME")
+
+
+def _in_force(file: Path | None, data: str | None) -> Config:
+    return keys_command.in_force(configuration(file, data))
 
 
 def _unless(mistake: Callable[[Any], str]) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -134,7 +139,7 @@ def create(
         devices_max=devices_max or 0,
         expires_at=expires_at,
     )
-    return int(keys_command.create_key(configuration(file, data), wanted, as_json=as_json))
+    return int(keys_command.create_key(_in_force(file, data), wanted, as_json=as_json))
 
 
 @keys.command("change")
@@ -177,7 +182,7 @@ def change(
         changes["expires_at"] = None if never else _expires_at(expires)
     if not changes:
         raise click.UsageError("nothing to change: give --readings-per-s, --burst, --devices-max or --expires")
-    return int(keys_command.change_key(configuration(file, data), key, changes, as_json=as_json))
+    return int(keys_command.change_key(_in_force(file, data), key, changes, as_json=as_json))
 
 
 @keys.command("list")
@@ -189,7 +194,7 @@ def list_(file: Path | None, data: str | None, as_json: bool, everything: bool) 
 
     Exit code 1 when the file holds keys that are damaged; those let nobody in.
     """
-    return int(keys_command.list_keys(configuration(file, data), everything=everything, as_json=as_json))
+    return int(keys_command.list_keys(_in_force(file, data), everything=everything, as_json=as_json))
 
 
 @keys.command("revoke")
@@ -201,7 +206,7 @@ def revoke(file: Path | None, data: str | None, as_json: bool, chosen: tuple[str
 
     A key is named by its id, or by its name where no other has it. A whole key will do too; it is not repeated.
     """
-    return int(keys_command.revoke_keys(configuration(file, data), chosen, as_json=as_json))
+    return int(keys_command.revoke_keys(_in_force(file, data), chosen, as_json=as_json))
 
 
 @keys.command("devices")
@@ -217,7 +222,7 @@ def devices(file: Path | None, data: str | None, as_json: bool, key: str, forget
     """
     if forget is not None and forget_all:
         raise click.UsageError("--forget is about one device, --forget-all about all; give one of them")
-    config = configuration(file, data)
+    config = _in_force(file, data)
     if forget is None and not forget_all:
         return int(keys_command.show_devices(config, key, as_json=as_json))
     return int(keys_command.forget_devices(config, key, forget, as_json=as_json))
@@ -229,4 +234,4 @@ def devices(file: Path | None, data: str | None, as_json: bool, key: str, forget
 @key_argument
 def remove(file: Path | None, data: str | None, as_json: bool, key: str) -> int:
     """Delete a key that is revoked or expired, with its devices, so that no list shows it any more."""
-    return int(keys_command.remove_key(configuration(file, data), key, as_json=as_json))
+    return int(keys_command.remove_key(_in_force(file, data), key, as_json=as_json))

@@ -124,6 +124,11 @@ def prepare_run_dir(run_dir: Path) -> None:
         socket.unlink(missing_ok=True)
 
 
+def is_there(run_dir: Path) -> bool:
+    """Tell whether a node runs there, or ran and was killed: who asks it need not wait in vain where none ever did."""
+    return (run_dir / f"{CONTROL}.sock").exists()
+
+
 async def deliver(dealer: Dealer, body: bytes) -> None:
     """Send a message as soon as somebody is connected; the caller bounds the time."""
     while not dealer.send(body):  # noqa: ASYNC110  # ZeroMQ does not tell when it has connected

@@ -3,25 +3,46 @@
 Words that name a key are never repeated, not even in an error: somebody may have pasted a whole key.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import click
+import msgspec
 import orjson
 
 from hseie import clock
 from hseie.access import Devices, Key, Scope
 from hseie.answers import rfc3339
 from hseie.config import Config
-from hseie.errors import ExitCode, KeyRefusedError
+from hseie.control import ask_snapshot, is_there, run_dir_of
+from hseie.errors import ExitCode, KeyRefusedError, NotReachableError
 from hseie.key_store import KeyStore
 from hseie.key_text import default_burst
 from hseie.keys_file import ListedKey
 from hseie.tables import print_table
 
 _DEVICES_SHOWN = 3
+_ASK_TIMEOUT_S = 1.0
+
+
+def in_force(config: Config) -> Config:
+    """Return the configuration with the keys that a running node asks for, which may have been given other settings.
+
+    Where no node runs, or none answers, it is as it was.
+    """
+    run_dir = run_dir_of(config.data_dir)
+    if not is_there(run_dir):
+        return config
+    try:
+        node = asyncio.run(ask_snapshot(run_dir, _ASK_TIMEOUT_S))["node"]
+    except NotReachableError:
+        return config
+    mode: Literal["none", "keys"] = "keys" if node.get("access") == "keys" else "none"
+    auth = msgspec.structs.replace(config.auth, mode=mode, keys_file=node.get("keys_file", config.auth.keys_file))
+    return msgspec.structs.replace(config, auth=auth)
 
 
 @dataclass(frozen=True)

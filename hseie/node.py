@@ -193,6 +193,7 @@ class _Node:
     def _plan(self, config: Config) -> Plan:
         check_certificate(config)
         access = self._supervisor.about["access"] = who_is_let_in(config)
+        self._supervisor.about["keys_file"] = str(config.keys_file)
         if access == "everybody":
             self._log.warning("open_to_network", host=config.http.host, because="auth.open_to_network is set")
         self._supervisor.about["url"] = address(config)

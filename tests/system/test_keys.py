@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -260,3 +261,21 @@ def test_a_node_on_a_network_asks_for_keys_or_was_told_not_to(stage: Stage, new_
     assert [warning["process"] for warning in status["warnings"]] == ["node"]
     assert "auth.open_to_network" in status["warnings"][0]["text"]
     assert "open_to_network" in node.tail()
+
+
+def test_the_command_means_the_keys_of_the_node_that_runs(
+    stage: Stage, new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    elsewhere = {"HSEIE_AUTH__MODE": "keys", "HSEIE_AUTH__KEYS_FILE": str(tmp_path / "keys" / "mine.sqlite")}
+    (tmp_path / "keys").mkdir(mode=0o700)
+    node = stage.node(DATABASE_URL=new_database(), **elsewhere).start()
+    for name in elsewhere:  # the shell of an operator, who knows the folder only
+        del node.environ[name]
+    done = node.command("keys", "create", "by-hand", "--scope", "ingest")
+    assert done.returncode == 0, done.stderr
+    assert "nobody is asked" not in done.stderr
+    assert (tmp_path / "keys" / "mine.sqlite").exists()
+    key = done.stdout.strip()
+    assert send(node, key, meter("MEANT-1")).status == 202
+    assert node.command("keys", "revoke", "by-hand").returncode == 0
+    eventually(lambda: send(node, key, meter("MEANT-1")).status == 401, "the key is out", SOON_S)

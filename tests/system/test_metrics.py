@@ -19,7 +19,7 @@ from tests.system.node import Node, eventually
 # Members of reports that the page leaves out: who it is, the labels of the others, and sums of what it shows.
 NOT_SHOWN = {
     "node": {
-        *("pid", "data", "url", "postgres_url", "version", "postgres"),
+        *("pid", "data", "url", "postgres_url", "version", "postgres", "keys_file"),
         *("config", "generation", "reloading", "last_reload", "missing", "messages_refused"),
     },
     "process": {"name", "role", "pid", "generation", "config"},

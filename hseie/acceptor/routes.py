@@ -222,7 +222,7 @@ class IngestRoutes:
 
 def make_app(config: Config, ingest: IngestRoutes, proxy: AnalyticsProxy) -> web.Application:
     """Return the application of an acceptor."""
-    app = new_app(config.http.body_bytes_max, config.http.cors_origins)
+    app = new_app(config.http.body_bytes_max, config.http.cors_origins, hsts=bool(config.tls.certificate))
     for path, kind in {"/v1/ingest": None, **{f"/v1/ingest/{kind.name}": kind for kind in KINDS}}.items():
         app.router.add_post(path, ingest.route(kind), expect_handler=answer_expect)
         app.router.add_route("*", path, _only_post, expect_handler=answer_expect)

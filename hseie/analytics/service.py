@@ -120,14 +120,15 @@ def _report(
 
 def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
     """Return the application with all routes, and those two whose sampling is the caller's to run."""
-    app = http.new_app(BODY_BYTES_MAX, parts.config.http.cors_origins)
+    config = parts.config
+    app = http.new_app(BODY_BYTES_MAX, config.http.cors_origins, hsts=bool(config.tls.certificate))
     app.middlewares.append(_not_kept)  # also the answers of the next one
-    bound = parts.config.tls.binds_to_device
+    bound = config.tls.binds_to_device
     if parts.doorman is not None or bound:
         app.middlewares.append(entrance(parts.doorman, bound_to_certificates=bound))
     app.middlewares.append(_not_now)
-    shards = parts.config.writer.shards
-    fleet = FleetRoute(parts.reader, parts.config, parts.now)
+    shards = config.writer.shards
+    fleet = FleetRoute(parts.reader, config, parts.now)
     health = HealthRoutes(parts.probe, parts.node, parts.now, shards)
     live = LiveRoute(parts.reader, parts.node, health, fleet, shards)
     for path, route in {**routes(parts, fleet, health), "/v1/live": live.live}.items():

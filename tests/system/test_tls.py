@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hseie.browsers import HSTS
 from tests.system.certificates import HOST, Authority, Pair
 from tests.system.conftest import Stage
 from tests.system.curl import curl, needs_curl, refused
@@ -119,7 +120,10 @@ def test_both_ports_speak_https_and_questions_are_passed_on(node: SecureNode) ->
     assert answer.status == 202
     for port in (node.port, node.port + 1):
         assert node.ask("/livez", port=port).status == 200
-        assert node.ask("/v1/audit", port=port).status == 200
+        assert "Strict-Transport-Security" in node.ask("/livez", port=port).headers
+        audit = node.ask("/v1/audit", port=port)
+        assert audit.status == 200
+        assert audit.headers["Strict-Transport-Security"] == HSTS
         assert node.ask("/v1/ingest/meter/%2E%2E/current", port=port).status in (400, 404)
     out = (node.folder / "stdout").read_text()
     assert f"HSEIE ready: {node.url} " in out

@@ -11,6 +11,12 @@ from typing import Any
 import pytest
 import trustme
 from aiohttp import web
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from rich.console import Console
 
 from simulator.options import Options
@@ -104,15 +110,12 @@ async def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
         assert (without["accepted"], without["statuses"]) == (0, {})
 
 
-async def test_a_locked_key_is_an_error_and_no_question_on_the_terminal(tmp_path: Path) -> None:
+def test_a_locked_key_is_an_error_and_no_question_on_the_terminal(tmp_path: Path) -> None:
     chain = trustme.CA().issue_cert("device-1")
+    opened = load_pem_private_key(chain.private_key_pem.bytes(), None)
+    locked = opened.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
     key = tmp_path / "locked.pem"
-    process = await asyncio.create_subprocess_exec(
-        "openssl", "pkey", "-aes256", "-passout", "pass:x", "-out", str(key), stdin=asyncio.subprocess.PIPE
-    )
-    await process.communicate(chain.private_key_pem.bytes())
-    assert process.returncode == 0
-    key.write_bytes(key.read_bytes() + chain.cert_chain_pems[0].bytes())
+    key.write_bytes(locked + chain.cert_chain_pems[0].bytes())
     with pytest.raises(ValueError, match=r"locked\.pem"):
         options("https://127.0.0.1:1", certificate=str(key))
 

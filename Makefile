@@ -29,7 +29,7 @@ test: setup
 # The fault suite, which `make test` leaves out for its ten minutes and CI runs besides; MINUTES=20 lengthens its long runs,
 # HSEIE_TEST_SEED repeats one.
 faults: setup
-	HSEIE_FAULT_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults $(ARGS)
+	HSEIE_FAULT_MINUTES=$(MINUTES) $(BIN)/python -m pytest $(if $(filter tests/%,$(ARGS)),,tests/faults) $(ARGS)
 
 # What is made up for the wire: by hypothesis (tests/wire), and by schemathesis from the description. `make test` does it
 # for seconds, this for so many inputs in all, and some thousand requests besides. HSEIE_TEST_SEED repeats a run.

@@ -21,7 +21,9 @@ _SWEEP_S = 0.2
 _SILENCE_MAX_S = 3.0  # without a sign of life a writer counts as away
 _DRAIN_S = 10.0
 _PART_AFTER_S = 2.0  # the commit may be long in coming, and an answer is due before we go
-_HAND_OVER_S = 2.0  # devices that report less often than that lose their connection between two requests
+# Devices that report less often than that lose their connection between two requests. Longer than those wait who were
+# told to come again while a writer was replaced just before (`problems.py`): they come back on the same connection.
+_HAND_OVER_S = 4.0
 
 
 async def serve(

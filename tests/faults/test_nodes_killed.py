@@ -1,6 +1,6 @@
 """kill -9 of a whole node at once, PostgreSQL among it, as a power cut does it to processes.
 
-The end of the supervisor alone is in tests/system/test_stop_and_restart.py.
+The end of the supervisor alone is in tests/faults/test_stop_and_restart.py.
 """
 
 import os

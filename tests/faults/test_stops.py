@@ -1,6 +1,6 @@
 """SIGTERM at bad moments: with PostgreSQL away, twice, in the middle of a start.
 
-Under load with PostgreSQL there, once, is in tests/system/test_stop_and_restart.py.
+Under load with PostgreSQL there, once, is in tests/faults/test_stop_and_restart.py.
 """
 
 import random

@@ -1,6 +1,6 @@
 """Writers that stand still at a bad moment: one goes on in time, one is taken for stuck and killed.
 
-A writer that is stopped anywhere and goes on is in tests/system/test_killed_children.py.
+A writer that is stopped anywhere and goes on is in tests/faults/test_killed_children.py.
 """
 
 import os

@@ -15,7 +15,7 @@ import pytest
 
 from tests.system.conftest import Stage
 from tests.system.ledger import Ledger, meter, prove_nothing_lost
-from tests.system.node import Node
+from tests.system.node import Node, eventually
 
 HEAD_TIMEOUT_S = 2
 BODY_TIMEOUT_S = 3
@@ -365,7 +365,7 @@ def test_bodies_on_their_way_have_a_limit_together(node: Node, ledger: Ledger) -
     reading = meter("after-all-of-them")
     assert node.post("meter", reading).status == 202
     ledger.note("meter", [reading])
-    assert node.processes()["acceptor-0"]["stats"]["bodies_bytes"] == 0
+    eventually(lambda: node.processes()["acceptor-0"]["stats"]["bodies_bytes"] == 0, "all of it is given back")
 
 
 def test_a_flood_of_connections(node: Node, ledger: Ledger) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from hseie.embedded.server import EmbeddedPostgres
+from tests.faults.test_reload import configure, configured, last_reload, reload
 from tests.system.conftest import Stage
 from tests.system.curl import curl, needs_curl
 from tests.system.ledger import meter
 from tests.system.node import Answer, Node, eventually
-from tests.system.test_reload import configure, configured, last_reload, reload
 
 pytestmark = needs_curl
 

@@ -13,7 +13,6 @@ import orjson
 _find_lines = re.compile(rb"[^ \t\r\n][^\n]*").finditer
 _MARKS_OF_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTAINERS_MIN = 10_000  # so many may be opened whatever the limit of readings
-_CONTAINERS_MIN = 10_000  # so many may be opened whatever the limit of readings
 _ONE_AFTER_ANOTHER = "unexpected content after document"
 
 

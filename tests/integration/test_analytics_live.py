@@ -155,6 +155,7 @@ async def test_a_stop_ends_the_stream_in_order(rig: Rig, port: str, stopped: str
         async for _ in events:  # up to its end; a connection that breaks would raise here
             pass
         await asyncio.wait_for(stopping, 60)
+    assert answer.content.at_eof()
 
 
 async def test_a_database_that_does_not_even_take_a_cancellation_holds_nothing_up(
@@ -190,8 +191,9 @@ async def test_silence_is_broken_by_a_comment(rig: Rig, monkeypatch: pytest.Monk
     monkeypatch.setattr(live, "SILENCE_S", 0.05)
     monkeypatch.setattr(rig.route, "_publish", lambda event: None)
     async with _listen(rig.ports["acceptor"]) as answer:
-        while not (await answer.content.readuntil(b"\n\n")).startswith(b":"):
+        while not (event := await answer.content.readuntil(b"\n\n")).startswith(b":"):
             pass
+    assert event == b": silence\n\n"
 
 
 async def test_who_takes_nothing_is_let_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +207,7 @@ async def test_who_takes_nothing_is_let_go(rig: Rig, monkeypatch: pytest.MonkeyP
             await asyncio.sleep(0.01)
         while rig.route.listeners:
             await asyncio.sleep(0.05)
+    assert rig.route.listeners == 0  # let go once, not twice
     writer.close()
 
 

@@ -227,6 +227,7 @@ def test_children_die_with_their_supervisor_and_the_folder_is_free_again(node: N
     eventually(lambda: all(gone(pid) for pid in pids), "no orphans")
     node.out.write_text("")
     node.start([("writer-0", "steady")]).ready()
+    assert node.row("writer-0")["state"] == "ready"
 
 
 def test_a_drain_is_bounded(node: Node) -> None:

@@ -141,6 +141,7 @@ async def test_a_partition_that_another_writer_has_just_made_is_no_mistake(
     monkeypatch.setattr(Committer, "_pause", None)  # no operator is asked
     async with shard.running():
         await shard.until_committed(await shard.receive(meter("A", 1, day="2026-02-09")))
+    assert await query(shard.url, "SELECT count(*) FROM meter_history") == [(1,)]
 
 
 async def test_a_late_reading_does_not_overwrite_and_a_correction_does(shard: Shard) -> None:

@@ -132,6 +132,7 @@ async def test_what_was_pruned_is_given_back_to_the_disk(tmp_path: Path, monkeyp
         while journal._writer.execute("PRAGMA page_count").fetchone()[0] > pages // 10:
             await asyncio.sleep(0.01)
     pruning.cancel()
+    assert journal.oldest_seq > journal.last_seq  # all of it was pruned
     await journal.close()
 
 

@@ -1,5 +1,6 @@
 """Who may do what: scopes, API keys as the processes know them, and which devices somebody may speak for. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,10 @@ SCOPES: tuple[Scope, ...] = ("ingest", "read", "admin")
 
 NOT_ALLOWED = "device_not_allowed"
 OVER_QUOTA = "device_quota"
+
+Admits = Callable[[str], str | None]
+"""Asked for the device of a reading that is otherwise good, at most once a reading: None, or the code of why nothing of
+this device is taken (one of these two)."""
 
 
 @dataclass(frozen=True, slots=True)

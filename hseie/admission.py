@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from hseie import clock
-from hseie.access import NOT_ALLOWED, OVER_QUOTA, Key, Scope
+from hseie.access import NOT_ALLOWED, OVER_QUOTA, Admits, Key, Scope
 from hseie.config import Config
 from hseie.key_text import KEYS_MAX, split_key
 from hseie.keys import DeviceRegistry, KeyRing
@@ -24,9 +24,6 @@ from hseie.rates import Rates
 from hseie.shared_counters import SharedCounters
 
 _Parsed = TypeVar("_Parsed")
-
-Admits = Callable[[str], str | None]
-"""Says of a device: a code of `hseie.access`, or None if its readings may be taken."""
 
 _log = structlog.get_logger("hseie.admission")
 

@@ -4,12 +4,8 @@ The name in it is a device's id. It restricts, and opens nothing: a key that is 
 both have to permit what is wanted.
 """
 
-from collections.abc import Callable
-
-from hseie.access import NOT_ALLOWED, Scope
+from hseie.access import NOT_ALLOWED, Admits, Scope
 from hseie.problems import ProblemAnswer, problem_answer
-
-Admits = Callable[[str], str | None]
 
 _WHOLE_FLEET = "this shows the whole fleet, and the client's certificate is bound to one device"
 

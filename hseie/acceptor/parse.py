@@ -5,7 +5,7 @@ then each of its fields, checked alone, so that every wrong field of every wrong
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -16,15 +16,12 @@ import msgspec
 
 from hseie.acceptor.bodies import read_json, read_lines, refuse_nests
 from hseie.acceptor.explain import explain, explain_no_json, explain_no_kind, explain_refusal
+from hseie.access import Admits
 from hseie.frames import shard_of
 from hseie.problems import ERRORS_MAX, ErrorItem
 from hseie.readings import KINDS, READING_TYPES, ROW_MAKERS, Kind, canonical_time, is_device_id, time_text
 
 DEVICES_REMEMBERED_MAX = 200_000
-
-Admits = Callable[[str], str | None]
-"""Asked for the device of each reading that is otherwise good, in their order, at most once a reading: None, or the
-code of why nothing of this device is taken (`NOT_ALLOWED` or `OVER_QUOTA` of hseie.access)."""
 
 
 @dataclass(slots=True)

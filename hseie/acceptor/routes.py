@@ -16,7 +16,8 @@ from hseie.acceptor.proxy import AnalyticsProxy
 from hseie.acceptor.receive import LARGE_BODY_BYTES, Bodies
 from hseie.acceptor.request_head import Preference, coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt, Refusal, Ticket
-from hseie.admission import Admits, Doorman, Visitor
+from hseie.access import Admits
+from hseie.admission import Doorman, Visitor
 from hseie.client_certificate import admits_only
 from hseie.config import Config
 from hseie.errors import KeysFileError

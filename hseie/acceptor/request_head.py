@@ -1,6 +1,8 @@
 """What the head of a request says: the body's media type, charset and coding (RFC 9110), and preferences (RFC 7240).
 
-Pure. Each pattern goes through a header once, whatever is in it: no part of one is tried twice.
+Pure. Each pattern goes through a header once, whatever is in it: no part of one is tried twice. Only repeats of single
+characters are possessive: Python before 3.11.5 forgets where it stood when the body of a longer one fails half-way
+(cpython issue 106052), so the longer ones are written to have one way to match.
 """
 
 import functools
@@ -15,19 +17,19 @@ NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl
 CODINGS = ("gzip", "deflate")
 
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_WORD = rf'(?:{_NAME}|"(?:[^"\\]|\\.)*+")'
+_WORD = rf'(?:{_NAME}|"(?:[^"\\]|\\.)*")'
 _is_media_type = re.compile(
-    rf"[ \t]*+(?P<type>{_NAME}/{_NAME})(?P<parameters>(?:[ \t]*+;[ \t]*+(?:{_NAME}={_WORD})?+)*+)[ \t]*+"
+    rf"[ \t]*+(?P<type>{_NAME}/{_NAME})(?P<parameters>(?:[ \t]*+;[ \t]*+(?:{_NAME}={_WORD})?)*)[ \t]*+"
 ).fullmatch
 _find_parameters = re.compile(rf"({_NAME})=({_WORD})").findall
 _CODING_ALIASES = {"x-gzip": "gzip"}  # RFC 9110, section 8.4.1.3
 _HEADERS_REMEMBERED = 128
 
 # Elements of a list end at commas, but for those in quotes; quotes without an end reach to the end.
-_find_elements = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+\\?(?:"|\Z))++').findall
+_find_elements = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))+').findall
 _is_preference = re.compile(
-    rf"[ \t]*+(?P<name>{_NAME})(?:[ \t]*+=[ \t]*+(?P<value>{_WORD}))?+[ \t]*+"
-    rf"(?:;[ \t]*+(?:{_NAME}[ \t]*+(?:=[ \t]*+{_WORD}[ \t]*+)?+)?+)*+"
+    rf"[ \t]*+(?P<name>{_NAME})(?:[ \t]*+=[ \t]*+(?P<value>{_WORD}))?[ \t]*+"
+    rf"(?:;[ \t]*+(?:{_NAME}[ \t]*+(?:=[ \t]*+{_WORD}[ \t]*+)?)?)*"
 ).fullmatch
 _is_seconds = re.compile(r"[0-9]{1,20}").fullmatch
 

@@ -34,10 +34,10 @@ def test_a_second_node_on_the_same_data_folder(node: Node) -> None:
 @pytest.mark.parametrize("which", ["acceptors", "analytics"])
 def test_a_port_that_is_taken(node: Node, tmp_path: Path, which: str) -> None:
     newcomer = Node(tmp_path / "newcomer", node.environ)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = other.getsockname()[1]
-        given = str(taken) if which == "acceptors" else str(taken - 1)
-        refused(newcomer, ["--port", given], 75, f"hseie: port {taken} is taken")
+    given = free_port()
+    taken = given if which == "acceptors" else given + 1
+    with socket.create_server(("127.0.0.1", taken)):
+        refused(newcomer, ["--port", str(given)], 75, f"hseie: port {taken} is taken")
 
 
 def test_the_port_of_another_node(node: Node, tmp_path: Path) -> None:

@@ -67,6 +67,6 @@ UV_COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes 
   --no-emit-index-url --no-emit-find-links
 
 lock:
-	$(UV_COMPILE) pyproject.toml --extra embedded --group test --group lint --group build --output-file requirements-dev.lock
+	$(UV_COMPILE) pyproject.toml --extra embedded --extra archive --group test --group lint --group build --output-file requirements-dev.lock
 	$(UV_COMPILE) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock
 	$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock

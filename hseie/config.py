@@ -106,6 +106,13 @@ class Postgres(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     connect_timeout_ms: Positive = 5000
 
 
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    energy: Literal["interval", "register"] = "interval"
+    energy_of: dict[str, Literal["interval", "register"]] = msgspec.field(default_factory=dict)
+    register_power_max_kw: Annotated[float, msgspec.Meta(gt=0)] = 1000.0
+    cadence_s: Positive = 60
+
+
 class Analytics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     connections: Positive = 4
     statement_timeout_ms: Positive = 15_000
@@ -114,11 +121,24 @@ class Analytics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     vehicle_prefix: str = "VEHICLE_"
     meter_prefix: str = "METER_"
     alert_efficiency_pct: Annotated[float, msgspec.Meta(ge=0, le=100)] = 85.0
+    alert_coverage_min: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    silent_cadences: Annotated[float, msgspec.Meta(ge=1)] = 3.0
 
 
 class Maintenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     partitions_ahead_days: Annotated[int, msgspec.Meta(ge=1, le=366)] = 7
     interval_s: Seconds = 300.0
+    rollup_interval_s: Seconds = 5.0
+    rollup_lag_s: Count = 120
+
+
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    raw_days: Count = 35
+    then: Literal["archive", "drop"] = "archive"
+    archive: str = ""
+    archive_memory_mb: Annotated[int, msgspec.Meta(ge=64)] = 512
+    hourly_days: Count = 400
+    daily_days: Count = 3660
 
 
 class Supervisor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -140,8 +160,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ingest: Ingest = Ingest()
     writer: Writer = Writer()
     postgres: Postgres = Postgres()
+    device: Device = Device()
     analytics: Analytics = Analytics()
     maintenance: Maintenance = Maintenance()
+    retention: Retention = Retention()
     supervisor: Supervisor = Supervisor()
 
     @property
@@ -153,6 +175,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """The file of the API keys, with the default resolved."""
         given = self.auth.keys_file
         return Path(given).expanduser().absolute() if given else self.data_dir / "keys.sqlite"
+
+    @property
+    def archive_dir(self) -> Path:
+        """The folder of the archived days, with the default resolved."""
+        given = self.retention.archive
+        return Path(given).expanduser().absolute() if given else self.data_dir / "archive"
 
     @property
     def analytics_port(self) -> int:

@@ -67,7 +67,9 @@ def _key_types() -> dict[str, Any]:
 
 
 def _convert(value: Any, wanted: Any) -> Any:
-    """Return a value of the wanted type; texts stand for numbers, and with commas for lists."""
+    """Return a value of the wanted type; texts stand for numbers, with commas for lists, and with = for tables."""
+    if isinstance(value, str) and typing.get_origin(wanted) is dict:
+        value = dict(part.strip().partition("=")[::2] for part in value.split(",") if part.strip())
     if isinstance(value, str) and typing.get_origin(wanted) is list:
         value = [part.strip() for part in value.split(",") if part.strip()]
     return msgspec.convert(value, wanted, strict=not isinstance(value, str))
@@ -118,6 +120,14 @@ def _broken_relations(config: Config) -> list[str]:
             "ingest.commit_timeout_ms must be above writer.flush_interval_ms, or every wait for a commit fails",
         ),
         (
+            _keeps(config.retention.hourly_days, config.ingest.past_max_days),
+            "retention.hourly_days must not be below ingest.past_max_days: so far back questions may reach",
+        ),
+        (
+            _keeps(config.retention.daily_days, config.retention.hourly_days or config.ingest.past_max_days),
+            "retention.daily_days must not be below retention.hourly_days",
+        ),
+        (
             config.analytics_port != config.http.port and config.analytics_port <= 65535,
             "http.analytics_port (by default the one after http.port) must be a port of its own, up to 65535",
         ),
@@ -140,6 +150,10 @@ def _broken_relations(config: Config) -> list[str]:
         ),
     )
     return [message for holds, message in relations if not holds]
+
+
+def _keeps(days: int, wanted: int) -> bool:
+    return days == 0 or days >= wanted
 
 
 def _is_origin(text: str) -> bool:

@@ -63,6 +63,16 @@ class Kind:
         return (self.id_wire, "timestamp", *(field.wire for field in self.fields))
 
     @property
+    def energy(self) -> Field:
+        """The field that adds up."""
+        return next(field for field in self.fields if field.unit == "kWh")
+
+    @property
+    def measured(self) -> tuple[Field, ...]:
+        """The fields that do not add up, of which rollups keep first, last, least, most and sum."""
+        return tuple(field for field in self.fields if field.unit != "kWh")
+
+    @property
     def example_id(self) -> str:
         """An id as the documentation writes it."""
         return f"{self.name.upper()}_001"

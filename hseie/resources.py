@@ -1,8 +1,10 @@
 """Finds the SQL and configuration: beside the package in a checkout, inside it when installed."""
 
 import functools
+import re
 from pathlib import Path
 
+_INCLUDE = re.compile(r"^\\ir (\S+)$", re.MULTILINE)
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -19,5 +21,14 @@ def resource(name: str) -> Path:
 
 @functools.cache
 def sql(folder: str, name: str) -> str:
-    """Return the text of `sql/<folder>/<name>.sql`. Raises FileNotFoundError for an unknown name."""
-    return (resource("sql") / folder / f"{name}.sql").read_text(encoding="utf-8")
+    r"""Return the text of `sql/<folder>/<name>.sql`. Raises FileNotFoundError for an unknown name.
+
+    A line `\ir ../parts/other.sql` stands for that file's text, as in psql: what several statements have in common is
+    written once.
+    """
+    return _with_parts(resource("sql") / folder / f"{name}.sql")
+
+
+def _with_parts(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")
+    return _INCLUDE.sub(lambda line: _with_parts(file.parent / line[1]).rstrip("\n"), text)

@@ -24,6 +24,7 @@ OTHER: dict[type, tuple[str, Any]] = {
     float: ("17.5", 17.5),
     bool: ("true", True),
     list: ("https://a.example, http://b.example:81", ["https://a.example", "http://b.example:81"]),
+    dict: ("METER_B*=register, METER_B7=interval", {"METER_B*": "register", "METER_B7": "interval"}),
 }
 CHOICES = {
     "postgres.url": "postgresql://somebody@localhost/readings",
@@ -35,6 +36,8 @@ CHOICES = {
     "ingest.ack": "commit",
     "writer.lost_journal": "replace",
     "postgres.migrate": "never",
+    "device.energy": "register",
+    "retention.then": "drop",
 }
 # Keys for which those would be out of range, or in conflict with the default of another.
 IN_RANGE = {
@@ -43,6 +46,8 @@ IN_RANGE = {
     "http.bodies_bytes_max": 99_000_000,
     "ingest.frames_in_flight_max": 9,
     "ingest.frame_bytes_max": 33_000_000,
+    "ingest.past_max_days": 300,
+    "analytics.alert_coverage_min": 0.25,
     "writer.shards": 5,
     "writer.gathering_bytes_max": 99_000_000,
     "writer.journal_bytes_max": 999_000_000,
@@ -71,6 +76,10 @@ def other(key: str) -> tuple[str, Any]:
     if key in IN_RANGE:
         return str(IN_RANGE[key]), IN_RANGE[key]
     return OTHER[type(DECLARED[key])]
+
+
+def in_toml(value: Any) -> str:
+    return msgspec.json.encode(value).decode().replace('":', '"=')
 
 
 def variable(key: str) -> str:
@@ -151,7 +160,7 @@ def test_a_file_reaches_every_key(key: str, tmp_path: Path) -> None:
     value = other(key)[1]
     section, name = key.split(".")
     names = (name, *(partner.split(".")[1] for partner in PARTNERS.get(key, ())))  # all of one section
-    lines = [f"{name} = {msgspec.json.encode(other(f'{section}.{name}')[1]).decode()}\n" for name in names]
+    lines = [f"{name} = {in_toml(other(f'{section}.{name}')[1])}\n" for name in names]
     file = tmp_path / "mine.toml"
     file.write_text(f"[{section}]\n{''.join(lines)}")
     found = load(file)

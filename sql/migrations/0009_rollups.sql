@@ -1,0 +1,139 @@
+-- Rollups: sums of effective readings by hour and UTC day, of each device and of each pair. They answer long ranges and
+-- outlive the rows. A bucket is named by its start. Hours are made from history, days from hours.
+--
+-- Rows of one bucket are written together, so a BRIN index on the bucket finds what lies in a range of time, and the
+-- primary key what belongs to one device. fillfactor: a late reading updates a row where it is.
+CREATE TABLE meter_hour (
+    meter_id varchar(50) NOT NULL,
+    bucket timestamptz NOT NULL,
+    readings bigint NOT NULL,
+    kwh_consumed_ac numeric NOT NULL,
+    voltage_first numeric NOT NULL,
+    voltage_last numeric NOT NULL,
+    voltage_min numeric NOT NULL,
+    voltage_max numeric NOT NULL,
+    voltage_sum numeric NOT NULL,
+    PRIMARY KEY (meter_id, bucket)
+) WITH (fillfactor = 90);
+
+CREATE TABLE vehicle_hour (
+    vehicle_id varchar(50) NOT NULL,
+    bucket timestamptz NOT NULL,
+    readings bigint NOT NULL,
+    kwh_delivered_dc numeric NOT NULL,
+    soc_first numeric NOT NULL,
+    soc_last numeric NOT NULL,
+    soc_min numeric NOT NULL,
+    soc_max numeric NOT NULL,
+    soc_sum numeric NOT NULL,
+    battery_temp_first numeric NOT NULL,
+    battery_temp_last numeric NOT NULL,
+    battery_temp_min numeric NOT NULL,
+    battery_temp_max numeric NOT NULL,
+    battery_temp_sum numeric NOT NULL,
+    PRIMARY KEY (vehicle_id, bucket)
+) WITH (fillfactor = 90);
+
+-- A pair: a vehicle and the meter that fed it in a part of the bucket; meter_id is '' where none is known. A correlated
+-- pair of readings belongs where its vehicle reading is, a lone reading where it is.
+CREATE TABLE pair_hour (
+    vehicle_id varchar(50) NOT NULL,
+    bucket timestamptz NOT NULL,
+    meter_id varchar(50) NOT NULL,
+    meter_readings bigint NOT NULL,
+    vehicle_readings bigint NOT NULL,
+    correlated bigint NOT NULL,
+    ac_kwh numeric NOT NULL,
+    dc_kwh numeric NOT NULL,
+    uncorrelated_ac_kwh numeric NOT NULL,
+    uncorrelated_dc_kwh numeric NOT NULL,
+    battery_temp_sum numeric NOT NULL,  -- over all effective readings of the vehicle
+    PRIMARY KEY (vehicle_id, bucket, meter_id)
+) WITH (fillfactor = 90);
+
+CREATE TABLE meter_day (LIKE meter_hour INCLUDING ALL);
+CREATE TABLE vehicle_day (LIKE vehicle_hour INCLUDING ALL);
+CREATE TABLE pair_day (LIKE pair_hour INCLUDING ALL);
+
+CREATE INDEX meter_hour_bucket ON meter_hour USING brin (bucket) WITH (pages_per_range = 16);
+CREATE INDEX vehicle_hour_bucket ON vehicle_hour USING brin (bucket) WITH (pages_per_range = 16);
+CREATE INDEX pair_hour_bucket ON pair_hour USING brin (bucket) WITH (pages_per_range = 16);
+CREATE INDEX meter_day_bucket ON meter_day USING brin (bucket) WITH (pages_per_range = 16);
+CREATE INDEX vehicle_day_bucket ON vehicle_day USING brin (bucket) WITH (pages_per_range = 16);
+CREATE INDEX pair_day_bucket ON pair_day USING brin (bucket) WITH (pages_per_range = 16);
+
+-- One row. Whoever stores a reading of an hour before `closed_until` marks it in the same transaction. Rollups are there,
+-- marks apart, for the hours before `rolled_until`, which is never above. `settings`: what rollups depend on besides the
+-- rows (tolerance, prefixes, registers) as it was when they were made; with other settings they are made anew.
+--
+-- closed_until rises only under the exclusive advisory lock that hseie_rollup_lock names, and a flush holds it shared
+-- from before it reads closed_until to its end: so what a flush stores is either there when the hour is read, or marked.
+CREATE TABLE rollup_state (
+    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    closed_until timestamptz NOT NULL,
+    rolled_until timestamptz NOT NULL,
+    settings text NOT NULL DEFAULT '',
+    CHECK (rolled_until <= closed_until)
+) WITH (fillfactor = 50);
+
+-- Whoever looks for readings to roll up begins here; nothing is closed yet. Maintenance goes on from the oldest row.
+INSERT INTO rollup_state (closed_until, rolled_until) VALUES ('-infinity', '-infinity');
+
+CREATE FUNCTION hseie_rollup_lock() RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$ SELECT 7226449154112000009 $$;
+
+-- Buckets to be made anew: the device's hour holds a reading that came after it was closed. Appended by flushes without
+-- looking (a device and hour may stand there several times), taken away by id, so that a mark which comes while its
+-- bucket is made anew remains for the next round. kind 'pair': the vehicle's pairing has changed, its readings have not.
+CREATE TABLE rollup_mark (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text NOT NULL,
+    device_id varchar(50) NOT NULL,
+    bucket timestamptz NOT NULL
+);
+CREATE INDEX rollup_mark_device ON rollup_mark (device_id, bucket);
+
+-- What happened to the registers of devices that send a running total: see hseie_register_step.
+CREATE TABLE register_event (
+    kind text NOT NULL,
+    device_id varchar(50) NOT NULL,
+    "timestamp" timestamptz NOT NULL,
+    event text NOT NULL,  -- 'reset', 'rollover', 'replaced', 'jump'
+    before numeric NOT NULL,
+    after numeric NOT NULL,
+    kwh numeric NOT NULL,  -- what was counted for the step
+    PRIMARY KEY (kind, device_id, "timestamp")
+);
+
+-- What a register that went from `before` to `after` kWh within `elapsed` stands for: the event (null: none), and the
+-- energy to count. More than `power_max_kw` can deliver in the time, and one kWh for coarse registers, is not believed.
+--   null before: the first reading of a register; there is nothing to compare with, nothing is counted.
+--   up, believable: the difference. Up, not believable ('jump'): nothing is counted.
+--   down, and up again from the next power of ten, believable ('rollover'): the difference over it.
+--   down, and from zero believable ('reset'): what it shows since.
+--   down otherwise ('replaced', by a device with another total): nothing is counted.
+CREATE FUNCTION hseie_register_step(
+    before numeric, after numeric, elapsed interval, power_max_kw numeric, OUT event text, OUT kwh numeric
+) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT
+        CASE
+            WHEN before IS NULL OR (after >= before AND after - before <= limits.kwh_max) THEN NULL
+            WHEN after >= before THEN 'jump'
+            WHEN after + limits.capacity - before <= limits.kwh_max THEN 'rollover'
+            WHEN after <= limits.kwh_max THEN 'reset'
+            ELSE 'replaced'
+        END,
+        CASE
+            WHEN before IS NULL THEN 0
+            WHEN after >= before THEN CASE WHEN after - before <= limits.kwh_max THEN after - before ELSE 0 END
+            WHEN after + limits.capacity - before <= limits.kwh_max THEN after + limits.capacity - before
+            WHEN after <= limits.kwh_max THEN after
+            ELSE 0
+        END
+    FROM (
+        SELECT
+            power_max_kw * (extract(epoch FROM elapsed) / 3600) + 1 AS kwh_max,
+            -- The smallest power of ten above `before`, as a register with so many digits before the point rolls over.
+            power(10::numeric, length(trunc(before)::text)) AS capacity
+    ) AS limits
+$$;

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from hseie import database
+from hseie import database, failpoints
 from hseie.config import Config
 from hseie.database import Failure, statement
 from hseie.readings import KINDS
 
 # Readings of yesterday go on arriving after midnight.
 DAYS_BACK = 1
+
+LOCKED_RETRY_S = 5.0
 
 
 @dataclass
@@ -60,3 +62,32 @@ async def make_partitions(connection: Any, days: Iterable[date]) -> Outcome:
                 if made:
                     outcome.made.append(f"{kind.name} {day}")
     return outcome
+
+
+class PartitionDuty:
+    """Makes the partitions of the days ahead. See `hseie.maintenance.duty`."""
+
+    name = "partitions"
+
+    def __init__(self, log: Any, config: Config) -> None:
+        self.interval_s = config.maintenance.interval_s
+        self._ahead_days = config.maintenance.partitions_ahead_days
+        self._log = log
+        self._made = 0
+        self._postponed = 0
+
+    def report(self) -> dict[str, Any]:
+        return {"partitions_made": self._made, "partitions_postponed": self._postponed}
+
+    async def work(self, connection: Any, now: datetime) -> float:
+        failpoints.reach("maintenance.round")
+        outcome = await make_partitions(connection, days_needed(now, self._ahead_days))
+        self._made += len(outcome.made)
+        self._postponed = len(outcome.postponed)
+        if outcome.made:
+            self._log.info("partitions_made", partitions=outcome.made)
+        if not outcome.postponed:
+            return self.interval_s
+        pause_s = min(LOCKED_RETRY_S, self.interval_s)
+        self._log.warning("partitions_postponed", partitions=outcome.postponed, because="locked", retry_s=pause_s)
+        return pause_s

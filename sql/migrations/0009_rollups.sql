@@ -69,7 +69,7 @@ CREATE INDEX pair_day_bucket ON pair_day USING brin (bucket) WITH (pages_per_ran
 -- closed_until rises only under the exclusive advisory lock that hseie_rollup_lock names, and a flush holds it shared
 -- from before it reads closed_until to its end: so what a flush stores is either there when the hour is read, or marked.
 CREATE TABLE rollup_state (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    id boolean PRIMARY KEY DEFAULT true CHECK (id),
     closed_until timestamptz NOT NULL,
     rolled_until timestamptz NOT NULL,
     settings text NOT NULL DEFAULT '',

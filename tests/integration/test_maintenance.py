@@ -14,8 +14,9 @@ from hseie import database
 from hseie.config import Config
 from hseie.config_load import load
 from hseie.maintenance import migrate
-from hseie.maintenance.partitions import make_partitions, open_connection
-from hseie.maintenance.service import RETRY_S, Maintenance, serve
+from hseie.maintenance.duty import RETRY_S, Rounds, Troubles
+from hseie.maintenance.partitions import PartitionDuty, make_partitions, open_connection
+from hseie.maintenance.service import serve
 
 NOW = datetime(2026, 2, 28, 23, 30, tzinfo=UTC)
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
@@ -39,6 +40,11 @@ def config(tmp_path: Path, **overrides: Any) -> Config:
     return load(overrides={"node.data": str(tmp_path), "maintenance.partitions_ahead_days": 2, **given}).config
 
 
+def partition_rounds(config: Config, url: str) -> Rounds:
+    log = structlog.get_logger()
+    return Rounds(PartitionDuty(log, config), Troubles(log), config, url)
+
+
 async def fetch(url: str, sql: str) -> Any:
     return await database.with_connection(url, "tests", lambda connection: connection.fetch(sql))
 
@@ -57,16 +63,17 @@ async def eventually(look: Any, what: str) -> None:
 
 
 async def test_a_round_makes_what_is_missing_and_then_nothing(database_url: str, tmp_path: Path) -> None:
-    maintenance = Maintenance(structlog.get_logger(), config(tmp_path), database_url)
-    assert await maintenance.round(NOW) == 300.0
+    rounds = partition_rounds(config(tmp_path), database_url)
+    assert await rounds.round(NOW) == 300.0
     days = ["2026_02_27", "2026_02_28", "2026_03_01", "2026_03_02"]
     for kind in ("meter", "vehicle"):
         assert await partitions(database_url, kind) == [f"{kind}_history_{day}" for day in days]
-    assert maintenance.report() == {"rounds": 1, "partitions_made": 8, "partitions_postponed": 0, "trouble": ""}
-    await maintenance.round(NOW)
-    assert maintenance.report()["partitions_made"] == 8
-    await maintenance.round(NOW + timedelta(days=1))
-    assert maintenance.report()["partitions_made"] == 10
+    assert rounds.duty.report() == {"partitions_made": 8, "partitions_postponed": 0}
+    await rounds.round(NOW)
+    assert rounds.duty.report()["partitions_made"] == 8
+    await rounds.round(NOW + timedelta(days=1))
+    assert rounds.duty.report()["partitions_made"] == 10
+    assert rounds.finished == 3
 
 
 async def test_a_lock_postpones_the_work_and_blocks_nobody_for_long(database_url: str, tmp_path: Path) -> None:
@@ -79,8 +86,7 @@ async def test_a_lock_postpones_the_work_and_blocks_nobody_for_long(database_url
     try:
         outcome = await make_partitions(connection, [date(2026, 2, 28)])
         assert (outcome.made, outcome.postponed) == (["vehicle 2026-02-28"], ["meter 2026-02-28"])
-        maintenance = Maintenance(structlog.get_logger(), settings, database_url)
-        assert await maintenance.round(NOW) == RETRY_S
+        assert await partition_rounds(settings, database_url).round(NOW) == RETRY_S
         await transaction.rollback()
         outcome = await make_partitions(connection, [date(2026, 2, 28)])
         assert outcome.made == ["meter 2026-02-28"]
@@ -120,22 +126,25 @@ async def test_several_sessions_may_make_the_same_partition_at_once(database_url
 
 async def test_trouble_is_said_once_and_its_end_once(database_url: str, tmp_path: Path) -> None:
     with capture_logs() as logs:
-        maintenance = Maintenance(structlog.get_logger(), config(tmp_path), NOWHERE)
+        rounds = partition_rounds(config(tmp_path), NOWHERE)
         for _ in range(3):
-            assert await maintenance.round(NOW) == RETRY_S
-        assert maintenance.report()["trouble"] == "database_away"
-        maintenance._url = database_url
-        await maintenance.round(NOW)
-        await maintenance.round(NOW)
-    assert maintenance.report()["trouble"] == ""
-    assert [log["event"] for log in logs] == ["database_away", "database_back", "partitions_made"]
+            assert await rounds.round(NOW) == RETRY_S
+        rounds._troubles.met("another duty", OSError("gone"))
+        assert str(rounds._troubles) == "database_away"
+        rounds._url = database_url
+        await rounds.round(NOW)
+        assert str(rounds._troubles) == "database_away"  # of the other duty
+        rounds._troubles.over("another duty")
+        await rounds.round(NOW)
+    assert str(rounds._troubles) == ""
+    assert [log["event"] for log in logs] == ["database_away", "partitions_made", "database_back"]
 
 
 async def test_a_database_without_tables_is_an_operators_affair(postgres_server_url: str, tmp_path: Path) -> None:
     with capture_logs() as logs:
-        maintenance = Maintenance(structlog.get_logger(), config(tmp_path), postgres_server_url)
-        assert await maintenance.round(NOW) == RETRY_S
-    assert maintenance.report()["trouble"] == "database_not_usable"
+        rounds = partition_rounds(config(tmp_path), postgres_server_url)
+        assert await rounds.round(NOW) == RETRY_S
+    assert str(rounds._troubles) == "database_not_usable"
     assert "hseie migrate" in logs[0]["advice"]
 
 

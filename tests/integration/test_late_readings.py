@@ -61,7 +61,7 @@ async def marks(url: str) -> list[Any]:
 
 async def until_waiting(url: str, locktype: str) -> None:
     """Wait until somebody waits for a lock of that type."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(20):
         while await query(url, f"{WAITING} AND locktype = $1", locktype) == [(0,)]:
             await asyncio.sleep(0.01)
 

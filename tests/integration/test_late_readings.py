@@ -127,6 +127,7 @@ async def test_a_flush_that_waited_for_a_closing_marks(shard: Shard, other: Any,
     name = shard.url.rsplit("/", 1)[1]
     await query(shard.url, f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = '{default}'")
     async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 0)))  # no partition is missing below
         async with closing(other, f"{DAY}T13"):
             seq = await shard.receive(meter("A", 1))
             await until_waiting(shard.url, "advisory")

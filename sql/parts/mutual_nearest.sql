@@ -2,16 +2,16 @@
 -- of the other side that it is correlated with. $11: the tolerance.
 --
 -- Correlated: each the other's nearest in time with one number, at most the tolerance apart, equal distances to the
--- earlier. Nothing can lie between such a pair, so they are neighbours in the merged order, and no join is needed.
--- Frames of rows, because they cost a third of frames of equal times; of two readings at one time the vehicle's comes
--- first, and it has the meter's at no distance behind it.
+-- earlier. Nothing can lie between such a pair, so they are neighbours in the merged order, and no join is needed. And
+-- where a reading's nearest lies before it, while the one just before has its nearest here, those two are of different
+-- sides, or a third one would be nearer to either: it is enough to look at the neighbour's choice and energy. Each look
+-- costs as much as reading the row. Frames are of rows, because those of equal times cost thrice as much; of two readings
+-- at one time the vehicle's comes first, and it has the meter's at no distance behind it.
 SELECT number, ac, at, kwh, battery_temp, event,
     CASE
         WHEN backwards THEN
-            CASE WHEN at - earlier <= $11 AND earlier = lag(at) OVER merged AND at = lag(nearest) OVER merged
-                THEN lag(kwh) OVER merged END
-        WHEN later - at <= $11 AND later = lead(at) OVER merged AND at = lead(nearest) OVER merged
-            THEN lead(kwh) OVER merged
+            CASE WHEN lag(nearest) OVER merged = at AND at - earlier <= $11 THEN lag(kwh) OVER merged END
+        WHEN lead(nearest) OVER merged = at AND later - at <= $11 THEN lead(kwh) OVER merged
     END AS partner_kwh
 FROM (
     SELECT *, CASE WHEN backwards THEN earlier ELSE later END AS nearest

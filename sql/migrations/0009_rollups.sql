@@ -137,3 +137,6 @@ CREATE FUNCTION hseie_register_step(
             power(10::numeric, length(trunc(before)::text)) AS capacity
     ) AS limits
 $$;
+
+-- A pairing without a meter: nobody feeds the vehicle, whatever its id says.
+ALTER TABLE device_pair ALTER COLUMN meter_id DROP NOT NULL;

@@ -19,6 +19,7 @@ from hseie.config import Config
 from hseie.errors import ExitCode
 from hseie.pair_plan import Change, Pair
 from hseie.pair_request import Wanted, read_time
+from hseie.pair_routes import STATES
 from hseie.readings import is_device_id
 from hseie.tables import print_table
 
@@ -64,7 +65,7 @@ def pairs_() -> None:
 @json_option
 @click.option(
     "--state",
-    type=click.Choice(pairs.STATES),
+    type=click.Choice(STATES),
     default="current",
     show_default=True,
     help="Those that run, that begin later, that have ended, or all of them.",
@@ -177,7 +178,7 @@ def import_(file: Path | None, data: str | None, as_json: bool, source: Any) -> 
 
 @pairs_.command("export")
 @node_options
-@click.option("--state", type=click.Choice(pairs.STATES), default="all", show_default=True, help="Which of them.")
+@click.option("--state", type=click.Choice(STATES), default="all", show_default=True, help="Which of them.")
 def export(file: Path | None, data: str | None, state: str) -> int:
     """Print pairings as CSV, in the form that `import` takes."""
     found = _with_database(

@@ -16,7 +16,6 @@ from hseie.pair_plan import Change, Difference, Pair, Plan
 from hseie.pair_request import Wanted
 from hseie.pairing import candidates
 
-STATES = ("current", "planned", "ended", "all")
 MARKS_MAX = 5_000_000
 """Hours of vehicles that one change may have made anew; one vehicle over 400 days has 9,600."""
 
@@ -152,6 +151,6 @@ async def find_pairs(
     limit: int | None,
     after: tuple[str, datetime] | None = None,
 ) -> list[Pair]:
-    """Return pairings in one of STATES, of a vehicle and of a meter where given, by vehicle and start."""
+    """Return pairings in a state (`pair_routes.STATES`), of a vehicle and a meter where given, by vehicle and start."""
     rows = await connection.fetch(statement("pair_list"), vehicle_id, meter_id, state, *(after or (None, None)), limit)
     return [Pair(**row) for row in rows]

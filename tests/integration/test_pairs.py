@@ -15,6 +15,7 @@ from hseie.database import connect
 from hseie.errors import HseieError
 from hseie.pair_plan import Pair, PairConflictError
 from hseie.pair_request import Wanted
+from hseie.pair_routes import STATES
 from hseie.pairs import end_pair, find_pairs, remove_pair, set_pair
 
 CONFIG = Config()
@@ -63,7 +64,7 @@ async def test_set_end_and_list(connection: Any) -> None:
         ("V", "B", second.pair.valid_from, None),
         ("W", None, later, None),
     ]
-    found = {state: await find_pairs(connection, state, None, None, 10) for state in pairs.STATES}
+    found = {state: await find_pairs(connection, state, None, None, 10) for state in STATES}
     assert found["current"] == [second.pair]
     assert found["planned"] == [Pair("W", None, later)]
     assert found["ended"] == second.ended

@@ -24,8 +24,8 @@ FLOORS = (
     # Pure: no sockets, no loop, no processes.
     "__init__ access answers client_certificate clock config config_change config_load config_sources durable errors "
     "failpoints frames histogram key_text logs metric_types metrics metrics_document metrics_writer openapi "
-    "openapi_answers openapi_keys openapi_schemas pair_file pair_plan pair_request pairing problems rate_limit "
-    "readings resources retry_after route route_table tables",
+    "openapi_answers openapi_keys openapi_schemas pair_answers pair_file pair_plan pair_request pair_routes pairing "
+    "problems rate_limit readings resources retry_after route route_table tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, SQLite files, HTTP, processes, counters.
     "bus control database journal_file books balance migrations audit dead_letters lost_journals pairs ports browsers "
     "web tls http_connection connections handshakes http_server keys_file key_store keys shared_counters rates "

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from hseie.config import Config
 from hseie.database import statement
 from hseie.errors import HseieError
+from hseie.late_readings import keep_open
 from hseie.pair_plan import Change, Difference, Pair, Plan
 from hseie.pair_request import Wanted
 from hseie.pairing import candidates
@@ -105,7 +106,7 @@ async def _mark(connection: Any, config: Config, difference: Difference) -> None
     No hour is closed until the end of this transaction, and which are is read after that: an hour that is closed later
     is rolled up later, and sees the new rows.
     """
-    await connection.execute(statement("rollup_keep_open"))
+    await keep_open(connection)
     spans: dict[str, list[Span]] = defaultdict(list)
     by_id: dict[str, list[Span]] = defaultdict(list)
     prefixes = config.analytics.meter_prefix, config.analytics.vehicle_prefix

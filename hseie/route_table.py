@@ -1,6 +1,7 @@
 """Every route of the HTTP interface, declared once: who serves it, who may call it, and what it answers."""
 
 from hseie.openapi_schemas import EXAMPLE_TIME, TIME, reference
+from hseie.pair_routes import PAIR_ROUTES
 from hseie.readings import KINDS, Kind
 from hseie.route import Parameter, Route
 
@@ -169,6 +170,7 @@ ROUTES: tuple[Route, ...] = (
         _QUERY_PROBLEMS,
         scope="read",
     ),
+    *PAIR_ROUTES,
     Route(
         "get",
         "/v1/live",

@@ -164,3 +164,6 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
         ELSE 0
     END
 $$;
+
+-- A pairing without a meter: nobody feeds the vehicle, whatever its id says.
+ALTER TABLE device_pair ALTER COLUMN meter_id DROP NOT NULL;

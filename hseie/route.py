@@ -25,6 +25,8 @@ class Route:
     reading: one is taken, or a batch. `problems` are those of its own: what every route may meet is not listed here.
     `events` are the schemas of what a stream without an end sends; an event is called as its schema, in small letters.
 
+    `csv`: who asks for it gets its answer as CSV.
+
     `scope` is what a key must have for it; None: it is open to all, since it shows nothing of devices.
     """
 
@@ -40,6 +42,7 @@ class Route:
     headers: tuple[tuple[int, str], ...] = ()
     events: tuple[str, ...] = ()
     scope: Scope | None = field(kw_only=True)
+    csv: bool = False
 
     @property
     def path_parameters(self) -> list[str]:

@@ -135,3 +135,21 @@ async def energy(reader: Reader, found: Sequence[Segment], window: Window) -> En
         False,
     )
     return Energy.of(row) if row is not None else Energy()
+
+
+async def energy_of_each(reader: Reader, found: Sequence[Segment], window: Window) -> Sequence[Record]:
+    """Return the sums of each vehicle that has any, with `vehicle_id`. Raises DatabaseUnavailableError."""
+    return await reader.rows(
+        "performance_correlate",
+        [segment.vehicle_id for segment in found],
+        [segment.meter_id for segment in found],
+        [segment.starts for segment in found],
+        [segment.ends for segment in found],
+        window.read_start,
+        window.read_end,
+        window.start,
+        window.end,
+        window.tolerance,
+        window.end - window.start,
+        True,
+    )

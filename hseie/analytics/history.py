@@ -14,12 +14,13 @@ from hseie import web as http
 from hseie.analytics.current import reading_answer
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
+from hseie.analytics.representation import Table, as_csv, as_json, asks_for_csv
 from hseie.answers import rfc3339
 from hseie.config import Config
 from hseie.database import Record
 from hseie.readings import Kind, is_device_id
 
-PARAMETERS = ("from", "to", "limit", "cursor", "order", "resolution")
+PARAMETERS = ("from", "to", "limit", "cursor", "order", "resolution", "format")
 RESOLUTIONS = {
     "raw": timedelta(0),
     "1m": timedelta(minutes=1),
@@ -28,6 +29,7 @@ RESOLUTIONS = {
     "1d": timedelta(days=1),
 }
 ORDERS = ("desc", "asc")
+BUCKET_PARTS = ("avg", "min", "max", "first", "last")
 LIMIT_DEFAULT = 1000
 LIMIT_MAX = 10_000
 
@@ -76,13 +78,15 @@ class HistoryRoute:
 
     async def history(self, request: web.Request) -> web.Response:
         device = request.match_info["id"]
-        page = page_of(Query(request.query, PARAMETERS), self._kind.name, device, self._config, self._now())
+        query = Query(request.query, PARAMETERS)
+        as_table = asks_for_csv(query, request)
+        page = page_of(query, self._kind.name, device, self._config, self._now())
         if not is_device_id(device):
             return http.problem("unknown_device")
         readings, reached = await (self._raw(page) if page.resolution == "raw" else self._buckets(page))
         if not readings and await self._reader.row("current_state", device, kind=self._kind) is None:
             return http.problem("unknown_device")
-        return _answer(request, page, readings, reached)
+        return _answer(request, self._kind, page, readings, reached, as_table)
 
     async def _raw(self, page: Page) -> tuple[list[dict[str, Any]], datetime | None]:
         name = "history_oldest_first" if page.ascending else "history_newest_first"
@@ -185,12 +189,21 @@ def bucket_answers(kind: Kind, rows: Sequence[Record]) -> list[dict[str, Any]]:
         if field.unit == "kWh":
             bucket[field.wire] = float(row["sum"])
         else:
-            average = round(float(row["avg"]), field.scale)
-            bucket[field.wire] = {"avg": average, "min": float(row["min"]), "max": float(row["max"])}
+            bucket[field.wire] = {
+                "avg": float(round(row["sum"] / row["readings"], field.scale)),
+                **{part: float(row[part]) for part in BUCKET_PARTS[1:]},
+            }
     return list(buckets.values())
 
 
-def _answer(request: web.Request, page: Page, readings: list[dict[str, Any]], reached: datetime | None) -> web.Response:
+def _answer(
+    request: web.Request,
+    kind: Kind,
+    page: Page,
+    readings: list[dict[str, Any]],
+    reached: datetime | None,
+    as_table: bool,
+) -> web.Response:
     cursor = make_cursor(reached, page) if reached is not None else None
     headers = {}
     if cursor is not None:
@@ -199,4 +212,29 @@ def _answer(request: web.Request, page: Page, readings: list[dict[str, Any]], re
             {"from": rfc3339(page.start), "to": rfc3339(page.end), "limit": page.limit, "cursor": cursor}
         )
         headers["Link"] = f'<{following}>; rel="next"'
-    return http.json_answer({"readings": readings, "next": cursor}, headers=headers)
+    if as_table:
+        return as_csv(request, table(kind, page, readings), headers)
+    return as_json(request, {"readings": readings, "next": cursor}, headers)
+
+
+def table(kind: Kind, page: Page, readings: Sequence[dict[str, Any]]) -> Table:
+    """Return a page as a table. What a bucket says of a value has a column each: voltageAvg, voltageMin and so on."""
+    name = f"history_{kind.name}_{page.device}_{page.resolution}"
+    if page.resolution == "raw":
+        columns = [kind.id_wire, *(field.wire for field in kind.fields), "timestamp"]
+        return Table(name, columns, readings)
+    columns = ["timestamp", "readings"]
+    for field in kind.fields:
+        columns += [field.wire] if field == kind.energy else [_column(field.wire, part) for part in BUCKET_PARTS]
+    return Table(name, columns, [_flat(bucket) for bucket in readings])
+
+
+def _flat(bucket: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in bucket.items():
+        flat |= {_column(name, part): one for part, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _column(field: str, part: str) -> str:
+    return f"{field}{part.capitalize()}"

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 from hseie import clock
 from hseie import web as http
 from hseie.admission import KEY_LIMITS, Doorman, key_figures, open_door, watch
+from hseie.analytics.alerts import AlertsRoute
 from hseie.analytics.audits import AuditRoute
 from hseie.analytics.current import CurrentRoute
 from hseie.analytics.entrance import entrance
@@ -128,10 +129,12 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
         app.middlewares.append(entrance(parts.doorman, bound_to_certificates=bound))
     app.middlewares.append(_not_now)
     shards = config.writer.shards
-    fleet = FleetRoute(parts.reader, config, parts.now)
+    alerts = AlertsRoute(parts.reader, config, parts.now)
+    fleet = FleetRoute(parts.reader, config, parts.now, alerts)
     health = HealthRoutes(parts.probe, parts.node, parts.now, shards)
     live = LiveRoute(parts.reader, parts.node, health, fleet, shards)
-    for path, route in {**routes(parts, fleet, health), "/v1/live": live.live}.items():
+    ready = {**routes(parts, fleet, health), "/v1/analytics/alerts": alerts.alerts, "/v1/live": live.live}
+    for path, route in ready.items():
         app.router.add_get(path, route, expect_handler=http.answer_expect)
     app.on_shutdown.append(live.end)
     return app, fleet, live

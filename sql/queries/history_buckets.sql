@@ -7,7 +7,8 @@ WITH effective AS (
     ORDER BY "timestamp" DESC, id DESC
 )
 SELECT date_bin($4, "timestamp", '2000-01-01T00:00:00Z') AS bucket, place,
-    count(*) AS readings, sum(value) AS sum, avg(value) AS avg, min(value) AS min, max(value) AS max
+    count(*) AS readings, sum(value) AS sum, min(value) AS min, max(value) AS max,
+    (array_agg(value ORDER BY "timestamp"))[1] AS first, (array_agg(value ORDER BY "timestamp" DESC))[1] AS last
 FROM effective
 CROSS JOIN LATERAL unnest(ARRAY[{values}]) WITH ORDINALITY AS measured (value, place)
 GROUP BY bucket, place

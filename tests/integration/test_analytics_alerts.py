@@ -350,7 +350,7 @@ async def test_ten_thousand_pairs_are_read_by_range_and_not_one_by_one(connectio
     """The plan: a range of each table by the index on buckets or in one go; no look into the primary key."""
     await connection.execute(
         "INSERT INTO pair_hour SELECT 'V' || v, $1::timestamptz + h * interval '1 hour', 'M', 60, 60, 60, 1, 1, 0, 0, 0"
-        " FROM generate_series(0, 999) AS h, generate_series(1, 100) AS v",
+        " FROM generate_series(0, 999) AS h, generate_series(1, 100) AS v ORDER BY h, v",
         ROLLED - 1000 * HOUR,
     )
     await connection.execute("VACUUM ANALYZE pair_hour")

@@ -31,11 +31,14 @@ DATABASE_ERRORS = (
 
 T = TypeVar("T")
 
-# Of every session. A commit means synced, whatever the server's default is; and the server notices within half a minute
-# when we are gone without a word, so that our locks do not outlive us by the two hours of TCP.
+# Of every session. Whatever the server's defaults are: a commit means synced, and a statement sees what was committed
+# before it, also while the one before it waited for a lock (late_readings; who wants one snapshot for all says so). And
+# the server notices within half a minute when we are gone without a word, so that our locks do not outlive us by the
+# two hours of TCP.
 _SESSION = {
     "timezone": "UTC",
     "synchronous_commit": "on",
+    "default_transaction_isolation": "read committed",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "4",

@@ -6,6 +6,7 @@ from typing import Any
 from hseie.config import Config
 from hseie.maintenance.duty import Rounds, Troubles
 from hseie.maintenance.partitions import PartitionDuty
+from hseie.maintenance.vacuum import VacuumDuty
 from hseie.process import Child
 
 
@@ -29,7 +30,7 @@ class Maintenance:
     """All duties and their rounds."""
 
     def __init__(self, log: Any, config: Config, postgres_url: str) -> None:
-        duties = (PartitionDuty(log, config),)
+        duties = (PartitionDuty(log, config), VacuumDuty(log, config))
         self.troubles = Troubles(log)
         self.rounds = [Rounds(duty, self.troubles, config, postgres_url) for duty in duties]
 

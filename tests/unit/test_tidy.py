@@ -27,9 +27,9 @@ FLOORS = (
     "metrics_writer openapi openapi_answers openapi_keys openapi_schemas problems rate_limit readings resources "
     "retry_after route route_parameters route_table tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, SQLite files, HTTP, processes, counters.
-    "bus control database journal_file books balance migrations audit dead_letters lost_journals ports browsers web "
-    "tls http_connection connections handshakes http_server keys_file key_store keys shared_counters rates admission "
-    "process embedded.",
+    "bus control database journal_file books balance migrations audit late_readings dead_letters lost_journals ports "
+    "browsers web tls http_connection connections handshakes http_server keys_file key_store keys shared_counters "
+    "rates admission process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.

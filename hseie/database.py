@@ -29,6 +29,10 @@ DATABASE_ERRORS = (
     DatabaseUnavailableError,
 )
 
+# Of parts/effective.sql: its first parameter that depends on the kind, and what a register's energy is there.
+_GIVEN_VALUES = 11
+_ENERGY_STEP = "CASE WHEN is_register THEN hseie_register_kwh(event, before, {0}) ELSE {0} END AS {0}"
+
 T = TypeVar("T")
 
 # Of every session. Whatever the server's defaults are: a commit means synced, and a statement sees what was committed
@@ -87,7 +91,10 @@ def classify(error: BaseException) -> Failure:
 def statement(name: str, kind: Kind | None = None) -> str:
     """Return the SQL of `sql/queries/<name>.sql`; with a kind, its `{...}` names filled from the declaration.
 
-    The names are: kind, id, columns, values, assignments. Raises FileNotFoundError for an unknown name.
+    The names are: kind, id, columns, values, assignments, energy (the column), given (parameters for arrays of values,
+    of parts/effective.sql), values_as_energy (the values, a register's step in place of what it shows).
+
+    Raises FileNotFoundError for an unknown name.
     """
     text = sql("queries", name)
     if kind is None:
@@ -99,6 +106,11 @@ def statement(name: str, kind: Kind | None = None) -> str:
         columns=", ".join(f'"{column}"' for column in kind.columns),
         values=", ".join(values),
         assignments=", ".join(f"{column} = excluded.{column}" for column in values),
+        energy=kind.energy.column,
+        given=", ".join(f"${_GIVEN_VALUES + place}::numeric[]" for place in range(len(values))),
+        values_as_energy=", ".join(
+            _ENERGY_STEP.format(column) if column == kind.energy.column else column for column in values
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from hseie.analytics.correlation import Window, energy_of_each, hundredths, segments
+from hseie.analytics.correlation import Energy, energy_of_each, hundredths, segments
 from hseie.analytics.kept import Kept, KeptWhileTrue
 from hseie.analytics.performance import window_of
 from hseie.analytics.query import Query
@@ -24,6 +24,7 @@ from hseie.answers import rfc3339
 from hseie.answers_alerts import AlertPair, Alerts, SilentDevice
 from hseie.config import Config
 from hseie.database import Record
+from hseie.pairing import Window
 from hseie.readings import KINDS, Kind
 
 PARAMETERS = ("window", "from", "to", "limit", "threshold", "format", "of")
@@ -138,7 +139,9 @@ class AlertsRoute:
             Decimal(str(self._config.analytics.alert_coverage_min)),
             LIMIT_MAX,
         )
-        return Pairs([_pair(row, row["meter_id"]) for row in rows], rows[0]["found"] if rows else 0)
+        return Pairs(
+            [_pair(row["vehicle_id"], row["meter_id"], _sums(row)) for row in rows], rows[0]["found"] if rows else 0
+        )
 
     async def _read_raw(self) -> tuple[Window, list[AlertPair]] | None:
         now = self._now()
@@ -149,11 +152,11 @@ class AlertsRoute:
             return None
         found = await segments(self._reader, [row["vehicle_id"] for row in active], window, settings)
         meters = {segment.vehicle_id: segment.meter_id for segment in found if segment.meter_id is not None}
-        rows = await energy_of_each(self._reader, found, window)
+        sums = await energy_of_each(self._reader, found, window, self._config)
         return window, [
-            _pair(row, meters[row["vehicle_id"]])
-            for row in rows
-            if row["efficiency_pct"] is not None and _share(row) >= settings.alert_coverage_min
+            _pair(vehicle_id, meters[vehicle_id], energy)
+            for vehicle_id, energy in sums
+            if energy.efficiency_pct is not None and (energy.coverage.share or 0) >= settings.alert_coverage_min
         ]
 
     async def _read_silence(self) -> Silence:
@@ -175,22 +178,27 @@ class AlertsRoute:
         return Silence(found[:LIMIT_MAX], total, now)
 
 
-def _pair(row: Record, meter_id: str) -> AlertPair:
-    return AlertPair(
-        vehicle_id=row["vehicle_id"],
-        meter_id=meter_id,
-        efficiency_ratio=float(row["efficiency_pct"]),
-        total_energy_consumed_ac=hundredths(row["ac_kwh"]),
-        total_energy_delivered_dc=hundredths(row["dc_kwh"]),
-        lost=hundredths(row["ac_kwh"] - row["dc_kwh"]),
+def _sums(row: Record) -> Energy:
+    return Energy(
+        meter_readings=row["meter_readings"],
+        vehicle_readings=row["vehicle_readings"],
         correlated=row["correlated"],
-        share=round(_share(row), 4),
+        ac_kwh=row["ac_kwh"],
+        dc_kwh=row["dc_kwh"],
     )
 
 
-def _share(row: Record) -> float:
-    most = max(row["meter_readings"], row["vehicle_readings"])
-    return row["correlated"] / most if most else 0.0
+def _pair(vehicle_id: str, meter_id: str, sums: Energy) -> AlertPair:
+    return AlertPair(
+        vehicle_id=vehicle_id,
+        meter_id=meter_id,
+        efficiency_ratio=float(sums.efficiency_pct or 0),
+        total_energy_consumed_ac=hundredths(sums.ac_kwh),
+        total_energy_delivered_dc=hundredths(sums.dc_kwh),
+        lost=hundredths(sums.ac_kwh - sums.dc_kwh),
+        correlated=sums.correlated,
+        share=sums.coverage.share or 0.0,
+    )
 
 
 def _silent(kind: Kind, row: Record, now: datetime) -> SilentDevice:

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from hseie.analytics.alerts import WINDOW, AlertsRoute
-from hseie.analytics.correlation import Energy, Window, energy, hundredths, segments
+from hseie.analytics.correlation import Energy, energy, hundredths, segments
 from hseie.analytics.kept import Kept, KeptWhileTrue
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
@@ -22,6 +22,7 @@ from hseie.answers import Fleet, FleetEnergy, rfc3339
 from hseie.config import Config
 from hseie.database import Record
 from hseie.errors import DatabaseUnavailableError
+from hseie.pairing import Window
 from hseie.readings import KINDS, Kind
 
 PARAMETERS = ("window",)
@@ -164,7 +165,8 @@ class FleetRoute:
             return None
         try:
             found = await segments(self._reader, [row["vehicle_id"] for row in rows], window, self._config.analytics)
-            return _Sums(window.start, window.end, ENERGY_PERIOD, await energy(self._reader, found, window), now)
+            sums = await energy(self._reader, found, window, self._config)
+            return _Sums(window.start, window.end, ENERGY_PERIOD, sums, now)
         except DatabaseUnavailableError:
             # Cancelled by its time-out, most likely; where the database is away, the other figures say so.
             return None

@@ -12,12 +12,13 @@ import msgspec
 from aiohttp import web
 
 from hseie import web as http
-from hseie.analytics.correlation import Energy, Segment, Window, energy, hundredths, segments
+from hseie.analytics.correlation import Energy, energy, hundredths, segments
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
 from hseie.analytics.representation import Table, as_csv, as_json, asks_for_csv
 from hseie.answers import MeterSegment, Performance, rfc3339
 from hseie.config import Config
+from hseie.pairing import Segment, Window
 from hseie.readings import is_device_id
 
 DEFAULT_WINDOW = "24h"
@@ -40,7 +41,7 @@ class PerformanceRoute:
         if not is_device_id(vehicle_id) or not await self._known(vehicle_id):
             return http.problem("unknown_device")
         found = await segments(self._reader, [vehicle_id], window, self._config.analytics)
-        sums = await energy(self._reader, found, window)
+        sums = await energy(self._reader, found, window, self._config)
         answer = summary(vehicle_id, period, window, found, sums, self._config)
         return as_csv(request, table(answer)) if as_table else as_json(request, answer)
 

@@ -12,6 +12,7 @@ from hseie import failpoints
 from hseie.errors import DatabaseUnavailableError
 from hseie.readings import Kind
 from hseie.resources import sql
+from hseie.rollup_columns import from_hours, from_readings, rolled_columns
 
 # asyncpg carries no types; these names are what the rest of HSEIE may use of it.
 Connection = asyncpg.Connection
@@ -92,7 +93,8 @@ def statement(name: str, kind: Kind | None = None) -> str:
     """Return the SQL of `sql/queries/<name>.sql`; with a kind, its `{...}` names filled from the declaration.
 
     The names are: kind, id, columns, values, assignments, energy (the column), given (parameters for arrays of values,
-    of parts/effective.sql), values_as_energy (the values, a register's step in place of what it shows).
+    of parts/effective.sql), after_given (the first one after these), values_as_energy (the values, a register's step in place of what it shows), and rolled_...
+    (columns of rollups, see `hseie.rollup_columns`).
 
     Raises FileNotFoundError for an unknown name.
     """
@@ -100,6 +102,7 @@ def statement(name: str, kind: Kind | None = None) -> str:
     if kind is None:
         return text
     values = [field.column for field in kind.fields]
+    rolled = rolled_columns(kind)
     return text.format(
         kind=kind.name,
         id=kind.id_column,
@@ -108,9 +111,16 @@ def statement(name: str, kind: Kind | None = None) -> str:
         assignments=", ".join(f"{column} = excluded.{column}" for column in values),
         energy=kind.energy.column,
         given=", ".join(f"${_GIVEN_VALUES + place}::numeric[]" for place in range(len(values))),
+        after_given=f"${_GIVEN_VALUES + len(values)}",
         values_as_energy=", ".join(
             _ENERGY_STEP.format(column) if column == kind.energy.column else column for column in values
         ),
+        rolled=", ".join(rolled),
+        rolled_readings=", ".join(from_readings(kind)),
+        rolled_hours=", ".join(from_hours(kind)),
+        rolled_old=", ".join(f"old.{column}" for column in rolled),
+        rolled_excluded=", ".join(f"excluded.{column}" for column in rolled),
+        rolled_assignments=", ".join(f"{column} = excluded.{column}" for column in rolled),
     )
 
 

@@ -44,6 +44,9 @@ POINTS = {
     "flush.before_commit": "all of a flush is done but its COMMIT",
     "flush.after_commit": "a flush is committed, and this process does not know it yet",
     "maintenance.round": "a round of maintenance begins",
+    "rollup.closed": "hours are closed, and not rolled up",
+    "rollup.portion": "a part of a span of hours is rolled up and committed",
+    "rollup.before_commit": "buckets of marks are made anew, all but the COMMIT",
     "analytics.query": "a query is about to be sent",
 }
 

@@ -4,8 +4,9 @@ import asyncio
 from typing import Any
 
 from hseie.config import Config
-from hseie.maintenance.duty import Rounds, Troubles
+from hseie.maintenance.duty import Duty, Rounds, Troubles
 from hseie.maintenance.partitions import PartitionDuty
+from hseie.maintenance.rollups import RollupDuty
 from hseie.maintenance.vacuum import VacuumDuty
 from hseie.process import Child
 
@@ -30,7 +31,7 @@ class Maintenance:
     """All duties and their rounds."""
 
     def __init__(self, log: Any, config: Config, postgres_url: str) -> None:
-        duties = (PartitionDuty(log, config), VacuumDuty(log, config))
+        duties: tuple[Duty, ...] = (PartitionDuty(log, config), VacuumDuty(log, config), RollupDuty(log, config))
         self.troubles = Troubles(log)
         self.rounds = [Rounds(duty, self.troubles, config, postgres_url) for duty in duties]
 

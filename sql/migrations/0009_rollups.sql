@@ -62,6 +62,15 @@ CREATE INDEX meter_day_bucket ON meter_day USING brin (bucket) WITH (pages_per_r
 CREATE INDEX vehicle_day_bucket ON vehicle_day USING brin (bucket) WITH (pages_per_range = 16);
 CREATE INDEX pair_day_bucket ON pair_day USING brin (bucket) WITH (pages_per_range = 16);
 
+-- By which meter each vehicle is fed judging by the ids ('': none), as all its rollups of pairs say it, device_pair and
+-- marks apart. A meter that becomes known may change that for the whole past, and so does a vehicle that becomes known:
+-- what is not here, or not the same as the ids say now, has rollups of pairs that are not to be used.
+CREATE TABLE pair_by_id (
+    vehicle_id varchar(50) PRIMARY KEY,
+    meter_id varchar(50) NOT NULL
+) WITH (fillfactor = 90);
+CREATE INDEX pair_by_id_meter ON pair_by_id (meter_id);
+
 -- One row. Whoever stores a reading of an hour before `closed_until` marks it in the same transaction. Rollups are there,
 -- marks apart, for the hours before `rolled_until`, which is never above. `settings`: what rollups depend on besides the
 -- rows (tolerance, prefixes, registers) as it was when they were made; with other settings they are made anew.
@@ -73,6 +82,9 @@ CREATE TABLE rollup_state (
     closed_until timestamptz NOT NULL,
     rolled_until timestamptz NOT NULL,
     settings text NOT NULL DEFAULT '',
+    -- Older hours and days are not kept any more, or only in part: see [retention].
+    hours_from timestamptz NOT NULL DEFAULT '-infinity',
+    days_from timestamptz NOT NULL DEFAULT '-infinity',
     CHECK (rolled_until <= closed_until)
 ) WITH (fillfactor = 50);
 

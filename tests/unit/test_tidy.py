@@ -25,7 +25,7 @@ FLOORS = (
     "__init__ access answers answers_alerts client_certificate clock config config_change config_load config_sources "
     "csv_text durable errors failpoints frames histogram key_text logs metric_types metrics metrics_document "
     "metrics_writer openapi openapi_answers openapi_keys openapi_schemas pairing problems rate_limit readings "
-    "registers resources retry_after route route_parameters route_table tables",
+    "registers resources retry_after rollup_columns route route_parameters route_table tables",
     # One outside thing each: ZeroMQ, PostgreSQL, the embedded server, SQLite files, HTTP, processes, counters.
     "bus control database journal_file books balance migrations audit late_readings dead_letters lost_journals ports "
     "predecessors browsers web tls http_connection connections handshakes http_server keys_file key_store keys "

@@ -93,8 +93,8 @@ def statement(name: str, kind: Kind | None = None) -> str:
     """Return the SQL of `sql/queries/<name>.sql`; with a kind, its `{...}` names filled from the declaration.
 
     The names are: kind, id, columns, values, assignments, energy (the column), given (parameters for arrays of values,
-    of parts/effective.sql), after_given (the first one after these), values_as_energy (the values, a register's step in place of what it shows), and rolled_...
-    (columns of rollups, see `hseie.rollup_columns`).
+    of parts/effective.sql), after_given (the parameter behind them), values_as_energy (the values, a register's step in
+    place of what it shows), and rolled_... (columns of rollups, see `hseie.rollup_columns`).
 
     Raises FileNotFoundError for an unknown name.
     """

@@ -120,7 +120,7 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
             "analytics",
             f"Readings of a {kind.name}, page by page; of rows with one timestamp the latest correction",
             {200: reference(f"{name}Page"), 304: None},
-            ("unknown_device", *_QUERY_PROBLEMS),
+            ("unknown_device", "archive_unavailable", *_QUERY_PROBLEMS),
             (*_HISTORY, _IF_NONE_MATCH),
             headers=((200, "Link"), *_TABLE),
             scope="read",

@@ -25,7 +25,7 @@ _HOUR = len("2026-11-20T12")  # of canonical time text
 
 def hour_of(line: bytes) -> bytes:
     """Return the UTC hour of a line of COPY text, `YYYY-MM-DDTHH`."""
-    return line.split(b"\t", 2)[1][:_HOUR]
+    return line.partition(b"\t")[2][:_HOUR]
 
 
 async def keep_open(connection: Any) -> None:

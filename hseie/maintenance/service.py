@@ -31,7 +31,7 @@ class Maintenance:
     """All duties and their rounds."""
 
     def __init__(self, log: Any, config: Config, postgres_url: str) -> None:
-        duties: tuple[Duty, ...] = (PartitionDuty(log, config), VacuumDuty(log, config), RollupDuty(log, config))
+        duties: tuple[Duty, ...] = (PartitionDuty(log, config), RollupDuty(log, config), VacuumDuty(log, config))
         self.troubles = Troubles(log)
         self.rounds = [Rounds(duty, self.troubles, config, postgres_url) for duty in duties]
 

@@ -68,17 +68,16 @@ async def flush(connection: Any, batch: Batch, owner: Ownership, previous_seq: i
     """Store a batch, all or nothing. Raises FencedError, and what PostgreSQL raises."""
     async with connection.transaction():
         await _move_checkpoint(connection, batch, owner, previous_seq)
-        closed = await late_readings.closed_until(connection)
         for kind, part in zip(KINDS, batch.kinds, strict=True):
             if part.pieces:
                 stored = await database.copy_rows(connection, f"{kind.name}_history", kind.columns, part.pieces)
                 _check_count(stored, part.received - part.duplicates)
             if part.changed:  # not with late readings alone
                 await _merge_changed(connection, kind, part.changed_rows())
+        closed = await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
+        await _add_to_day_books(connection, owner, [part.days for part in batch.kinds])
         around = [(kind, part.lines_around(closed)) for kind, part in zip(KINDS, batch.kinds, strict=True)]
         await late_readings.mark(connection, around, closed)
-        await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
-        await _add_to_day_books(connection, owner, [part.days for part in batch.kinds])
         failpoints.reach("flush.before_commit")
     failpoints.reach("flush.after_commit")
 
@@ -94,7 +93,6 @@ async def flush_apart(
     """
     async with connection.transaction():
         await _move_checkpoint(connection, batch, owner, previous_seq)
-        closed = await late_readings.closed_until(connection)
         await connection.execute(statement("constraints_immediate"))
         dead = []
         days = []
@@ -109,9 +107,9 @@ async def flush_apart(
             days.append(_days_without(part, [refused.line for refused in found]))
             places = {refused.place for refused in found}
             stored.append((kind, [line for place, line in enumerate(lines) if place not in places]))
-        await late_readings.mark(connection, stored, closed)
-        await _add_to_books(connection, batch, owner, dead)
+        closed = await _add_to_books(connection, batch, owner, dead)
         await _add_to_day_books(connection, owner, days)
+        await late_readings.mark(connection, stored, closed)
         failpoints.reach("flush.before_commit")
     failpoints.reach("flush.after_commit")
 
@@ -181,9 +179,10 @@ async def _merge_changed(connection: Any, kind: Kind, rows: bytes) -> None:
     await connection.execute(statement("changed_merge", kind))
 
 
-async def _add_to_books(connection: Any, batch: Batch, owner: Ownership, dead: list[int]) -> None:
+async def _add_to_books(connection: Any, batch: Batch, owner: Ownership, dead: list[int]) -> bytes:
+    """Return the hour before which all are closed, as `late_readings.closed_until` does."""
     parts = batch.kinds
-    await connection.execute(
+    hour: str = await connection.fetchval(
         statement("book_add"),
         owner.journal_id,
         [kind.name for kind in KINDS],
@@ -192,6 +191,7 @@ async def _add_to_books(connection: Any, batch: Batch, owner: Ownership, dead: l
         [part.duplicates for part in parts],
         dead,
     )
+    return hour.encode()
 
 
 async def _add_to_day_books(connection: Any, owner: Ownership, days: list[dict[bytes, int]]) -> None:

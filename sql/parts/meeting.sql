@@ -115,25 +115,26 @@ reading AS (
     JOIN piece USING (number)
     WHERE stepped.at >= piece.starts
 ),
--- The other side's readings at or before, and at or after, each reading.
+-- The other side's readings before and after each in the merged order, in which of equal times the vehicle's is first.
 neighbour AS (
     SELECT *,
         CASE WHEN ac THEN max(at) FILTER (WHERE NOT ac) OVER up ELSE max(at) FILTER (WHERE ac) OVER up END AS earlier,
         CASE WHEN ac THEN min(at) FILTER (WHERE NOT ac) OVER down ELSE min(at) FILTER (WHERE ac) OVER down END AS later
     FROM reading
-    WINDOW up AS (PARTITION BY number ORDER BY at), down AS (PARTITION BY number ORDER BY at DESC)
+    WINDOW up AS (PARTITION BY number ORDER BY at, ac), down AS (PARTITION BY number ORDER BY at DESC, ac DESC)
 ),
 choice AS (
     SELECT *, CASE WHEN later IS NULL OR at - earlier <= later - at THEN earlier ELSE later END AS nearest
     FROM neighbour
 ),
+-- A row whose nearest is before it, while the row just before has its nearest here: those two are of different sides, or
+-- a third one would be nearer to either. So it is enough to look at the neighbour's choice and energy; each look costs
+-- as much as reading the row.
 meeting AS (
     SELECT number, ac, at, kwh, battery_temp, event,
         CASE
-            WHEN lag(ac) OVER merged <> ac AND nearest = lag(at) OVER merged AND at = lag(nearest) OVER merged
-                AND at - nearest <= $11 THEN lag(kwh) OVER merged
-            WHEN lead(ac) OVER merged <> ac AND nearest = lead(at) OVER merged AND at = lead(nearest) OVER merged
-                AND nearest - at <= $11 THEN lead(kwh) OVER merged
+            WHEN nearest = earlier AND lag(nearest) OVER merged = at AND at - nearest <= $11 THEN lag(kwh) OVER merged
+            WHEN nearest = later AND lead(nearest) OVER merged = at AND nearest - at <= $11 THEN lead(kwh) OVER merged
         END AS partner_kwh
     FROM choice
     WINDOW merged AS (PARTITION BY number ORDER BY at, ac)

@@ -61,7 +61,7 @@ async def marks(url: str) -> list[Any]:
 
 async def until_waiting(url: str, locktype: str) -> None:
     """Wait until somebody waits for a lock of that type."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(20):
         while await query(url, f"{WAITING} AND locktype = $1", locktype) == [(0,)]:
             await asyncio.sleep(0.01)
 
@@ -127,6 +127,7 @@ async def test_a_flush_that_waited_for_a_closing_marks(shard: Shard, other: Any,
     name = shard.url.rsplit("/", 1)[1]
     await query(shard.url, f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = '{default}'")
     async with shard.running():
+        await shard.until_committed(await shard.receive(meter("A", 0)))  # no partition is missing below
         async with closing(other, f"{DAY}T13"):
             seq = await shard.receive(meter("A", 1))
             await until_waiting(shard.url, "advisory")

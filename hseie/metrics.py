@@ -264,7 +264,7 @@ MAINTENANCE = (
     ),
     gauge("hseie_maintenance_rollup_closing_seconds", "rollup_closing_s", "How long the latest roll-up took."),
     gauge(
-        "hseie_maintenance_rollup_marks",
+        "hseie_maintenance_rollup_marks_waiting",
         "rollup_marks",
         "Marks of late readings and changed pairs that wait; counted up to 100,000.",
     ),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from hseie.database import Failure, PostgresError, classify
 from hseie.maintenance import rollup_state
@@ -83,6 +84,7 @@ steps = st.lists(
         pairings.map(lambda pairing: ("pair", pairing)),
         st.integers(-4, 4).map(lambda hours: ("round", MIDNIGHT + timedelta(hours=hours, minutes=3))),
         st.just(("restart", None)),
+        st.sampled_from([MIDNIGHT - DAY, MIDNIGHT]).map(lambda day: ("archive", day)),
     ),
     min_size=2,
     max_size=14,
@@ -108,6 +110,9 @@ def test_whatever_the_order_rollups_say_what_the_rows_say(world: World, runner: 
                     await world.pair(vehicle, meter, start, start + length)
             elif name == "restart":
                 world.restart()
+            elif name == "archive":
+                if world.archive.available:
+                    await world.put_away(what)
             else:
                 await world.round(what)
         await world.round(MIDNIGHT + timedelta(days=1, hours=2))
@@ -276,6 +281,46 @@ async def test_a_late_reading_of_a_day_that_was_given_up_changes_nothing(fresh: 
     assert await fresh.rows("pair_hour") == before
     assert fresh.duty.report()["rollup_marks"] == 0
     assert fresh.duty.report()["rollup_hours_left"] > 0
+
+
+async def test_archived_days_are_rolled_up_and_made_anew(fresh: World) -> None:
+    if not fresh.archive.available:
+        pytest.skip("DuckDB is not installed: the extra `archive`")
+    await fresh.store(meter(NOON - DAY, 5), vehicle(NOON - DAY + seconds(3), 4), meter(NOON - DAY, 100, "METER_R1"))
+    await fresh.put_away(NOON - DAY)
+    await fresh.store(meter(NOON, 5), meter(NOON, 130, "METER_R1"), vehicle(NOON, 20, "VEHICLE_R1"))
+    await fresh.round(NOON + 2 * HOUR)
+    await fresh.prove()
+    assert (await fresh.rows("meter_hour"))[("METER_R1", NOON)][1] == 30  # since a reading in the archive
+    await fresh.store(meter(NOON - DAY, 6), meter(NOON - DAY - HOUR, 90, "METER_R1"))
+    await fresh.round()
+    await fresh.prove()
+    assert (await fresh.rows("pair_hour"))[("VEHICLE_1", NOON - DAY, "METER_1")][3] == 6
+
+
+async def test_what_needs_a_file_that_is_away_waits_and_the_rest_does_not(fresh: World) -> None:
+    if not fresh.archive.available:
+        pytest.skip("DuckDB is not installed: the extra `archive`")
+    early = NOON - 3 * DAY
+    await fresh.store(meter(early, 5), meter(NOON, 5), vehicle(early, 4))
+    await fresh.round(NOON + 2 * HOUR)
+    await fresh.put_away(early)
+    files = list(fresh.archive.folder.glob("*.parquet"))
+    for file in files:
+        file.rename(file.with_suffix(".away"))
+    await fresh.store(meter(early + seconds(1), 6), meter(NOON + seconds(1), 6))
+    with capture_logs() as logs:
+        await fresh.round()
+        await fresh.round()
+    assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["archive_unavailable"]
+    assert fresh.duty.report()["rollup_archive_away"]
+    assert [row["bucket"] for row in await fresh.writer.fetch("SELECT * FROM rollup_mark")] == [early]
+    assert (await fresh.rows("meter_hour"))[("METER_1", NOON)][:2] == (2, 11)
+    for file in files:
+        file.with_suffix(".away").rename(file)
+    await fresh.round()
+    await fresh.prove()
+    assert not fresh.duty.report()["rollup_archive_away"]
 
 
 async def test_history_from_before_is_rolled_up_and_gaps_are_passed_by(fresh: World) -> None:

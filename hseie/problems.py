@@ -106,6 +106,7 @@ PROBLEMS = _problems(
     ("ack_timeout", 503, "The acknowledgement took too long; the reading may have been stored.", 1.0),
     ("keys_unavailable", 503, "API keys cannot be checked at the moment.", 2.0),
     ("database_unavailable", 503, "The database does not answer.", 2.0),
+    ("archive_unavailable", 503, "Archived days cannot be read at the moment.", 10.0),  # somebody has to look
     ("analytics_unavailable", 503, "The analytics process does not answer.", 0.5),
 )
 

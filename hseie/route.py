@@ -26,6 +26,8 @@ class Route:
     its own: what every route may meet is not listed here. `events` are the schemas of what a stream without an end
     sends; an event is called as its schema, in small letters.
 
+    `csv`: who asks for it gets its answer as CSV.
+
     `scope` is what a key must have for it; None: it is open to all, since it shows nothing of devices.
     """
 
@@ -42,6 +44,7 @@ class Route:
     events: tuple[str, ...] = ()
     document: str | None = None
     scope: Scope | None = field(kw_only=True)
+    csv: bool = False
 
     @property
     def path_parameters(self) -> list[str]:

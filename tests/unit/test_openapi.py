@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import hseie.analytics
 from hseie.access import NOT_ALLOWED, OVER_QUOTA
-from hseie.analytics import audits, history, pairs, performance
+from hseie.analytics import alerts, audits, fleet, history, pairs, performance, representation
 from hseie.config import Auth, Config, Http, Tls
 from hseie.openapi import document, text
 from hseie.openapi_keys import problems_of_keys
@@ -105,6 +105,8 @@ def test_parameters_are_those_that_the_routes_know() -> None:
         "/v1/analytics/history/meter/{id}": history.PARAMETERS,
         "/v1/analytics/history/vehicle/{id}": history.PARAMETERS,
         "/v1/analytics/performance/{vehicleId}": performance.PARAMETERS,
+        "/v1/analytics/alerts": alerts.PARAMETERS,
+        "/v1/analytics/stats": fleet.PARAMETERS,
         "/v1/audit": ("days",),
         "/v1/pairs": pairs.PARAMETERS,
         "/readyz": ("verbose",),
@@ -114,9 +116,22 @@ def test_parameters_are_those_that_the_routes_know() -> None:
         expected = ("at",) if route.method == "delete" else known.get(route.path, ())
         assert described == set(expected), route.path
     schemas = {parameter.name: parameter.schema for route in ROUTES for parameter in route.parameters}
-    assert schemas["limit"] == {
-        "type": "integer", "minimum": 1, "maximum": history.LIMIT_MAX, "default": history.LIMIT_DEFAULT
-    }  # fmt: skip
+    limits = {
+        route.path: parameter.schema
+        for route in ROUTES
+        for parameter in route.parameters
+        if parameter.name == "limit" and not route.path.endswith("/meter/{id}")
+    }
+    assert limits == {
+        path: {"type": "integer", "minimum": 1, "maximum": module.LIMIT_MAX, "default": module.LIMIT_DEFAULT}
+        for path, module in (
+            ("/v1/analytics/history/vehicle/{id}", history),
+            ("/v1/analytics/alerts", alerts),
+            ("/v1/pairs", pairs),
+        )
+    }
+    assert schemas["of"]["enum"] == list(alerts.LISTS)
+    assert schemas["format"]["enum"] == list(representation.FORMATS)
     assert schemas["resolution"]["enum"] == list(history.RESOLUTIONS)
     assert schemas["order"]["enum"] == list(history.ORDERS)
     assert schemas["days"]["default"] == audits.DAYS

@@ -24,7 +24,7 @@ _ALLOW_HEADERS = "Authorization, X-API-Key, Prefer, Content-Type, Content-Encodi
 _EXPOSE_HEADERS = "Retry-After, Preference-Applied, ETag, Link, Content-Disposition"
 # Two hours, the most that Chromium keeps; a page that sends readings is not to ask before each of them.
 _PREFLIGHT_MAX_AGE_S = 7200
-_METHODS = "GET, HEAD, POST"
+_METHODS = "GET, HEAD, POST, PUT, DELETE"
 
 Signal = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 

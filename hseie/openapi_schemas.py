@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from hseie import answers
+from hseie import answers, pair_answers
 from hseie.answers_alerts import Alerts
 from hseie.problems import ERRORS_MAX, ITEM_CODES, PROBLEMS, ErrorItem
 from hseie.readings import ID_LENGTH_MAX, ID_PATTERN, KINDS, Field, Kind
@@ -58,7 +58,7 @@ def example_reading(kind: Kind) -> dict[str, Any]:
 
 def schemas(batch_readings_max: int) -> dict[str, Schema]:
     """Return all of them by name; a batch has at most `batch_readings_max` readings."""
-    _, made = msgspec.json.schema_components((*answers.SCHEMAS, Alerts), ref_template=_REF)
+    _, made = msgspec.json.schema_components((*answers.SCHEMAS, *pair_answers.SCHEMAS, Alerts), ref_template=_REF)
     found: dict[str, Schema] = dict(made)
     for kind in KINDS:
         found |= _kind_schemas(kind)

@@ -1,6 +1,7 @@
 """Every route of the HTTP interface, declared once: who serves it, who may call it, and what it answers."""
 
 from hseie.openapi_schemas import EXAMPLE_TIME, TIME, reference
+from hseie.pair_routes import PAIR_ROUTES
 from hseie.readings import KINDS, Kind
 from hseie.route import Parameter, Route
 from hseie.route_parameters import ALERTS, FORMAT, WINDOW_OF_FLEET
@@ -190,6 +191,7 @@ ROUTES: tuple[Route, ...] = (
         headers=_TAGGED,
         scope="read",
     ),
+    *PAIR_ROUTES,
     Route(
         "get",
         "/v1/live",

@@ -1,4 +1,4 @@
-"""The analytics process: answers every GET from PostgreSQL and the supervisor's snapshot."""
+"""The analytics process: answers every GET from PostgreSQL and the supervisor's snapshot, and changes pairings."""
 
 import asyncio
 import socket
@@ -25,6 +25,7 @@ from hseie.analytics.live import LISTENERS_MAX, LiveRoute
 from hseie.analytics.metrics import MetricsRoute
 from hseie.analytics.node import NodeView
 from hseie.analytics.pages import Route, page_routes
+from hseie.analytics.pairs import PairsRoutes
 from hseie.analytics.performance import PerformanceRoute
 from hseie.analytics.query import BadParameterError
 from hseie.analytics.reader import Reader, TooManyQueriesError
@@ -39,7 +40,7 @@ from hseie.tls import Certificates, certificate_figures, open_certificates
 
 STOP_TIMEOUT_S = 5.0
 HAND_OVER_S = 2.0
-BODY_BYTES_MAX = 65_536  # no route takes a body
+BODY_BYTES_MAX = 65_536  # of those that take one, each has a smaller limit of its own
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,10 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
     ready = {**routes(parts, fleet, health, archive), "/v1/analytics/alerts": alerts.alerts, "/v1/live": live.live}
     for path, route in ready.items():
         app.router.add_get(path, route, expect_handler=http.answer_expect)
+    pairs = PairsRoutes(parts.reader, config, parts.postgres_url)
+    app.router.add_get("/v1/pairs", pairs.page, expect_handler=http.answer_expect)
+    app.router.add_put("/v1/pairs/{vehicleId}", pairs.put, expect_handler=http.answer_expect)
+    app.router.add_delete("/v1/pairs/{vehicleId}", pairs.delete, expect_handler=http.answer_expect)
     app.on_shutdown.append(live.end)
     app.on_cleanup.append(lambda _: archive.close())
     return app, fleet, live

@@ -165,6 +165,9 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     END
 $$;
 
+-- A pairing without a meter: nobody feeds the vehicle, whatever its id says.
+ALTER TABLE device_pair ALTER COLUMN meter_id DROP NOT NULL;
+
 -- Counts the statements that have changed rollups of pairs. Who keeps an answer made from them keeps this number with it:
 -- while it is the same, the answer is true. Marks do not tell: one that comes and is consumed between two looks leaves
 -- nothing behind. Apart from rollup_state, because its row is locked as long as rollups are written.

@@ -127,7 +127,14 @@ def preflight(origin: str, method: str) -> Headers:
 @PORTS
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/v1/ingest/meter"), ("POST", "/v1/ingest/vehicle"), ("GET", "/v1/analytics/stats"), ("GET", "/v1/live")],
+    [
+        ("POST", "/v1/ingest/meter"),
+        ("POST", "/v1/ingest/vehicle"),
+        ("GET", "/v1/analytics/stats"),
+        ("GET", "/v1/live"),
+        ("PUT", "/v1/pairs/V"),
+        ("DELETE", "/v1/pairs/V"),
+    ],
 )
 def test_the_question_before_a_request_is_answered(node: Node, beside: int, method: str, path: str) -> None:
     status, headers = ask(node, beside, "OPTIONS", path, preflight(FRIEND, method))

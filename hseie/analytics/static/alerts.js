@@ -29,7 +29,7 @@ function showAlerts(found) {
   const clock = (moment) => new Date(moment).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
   const late = found.pending ? ` ${many(found.pending, "mark")} of late readings ${found.pending === 1 ? "waits" : "wait"} to be added up.` : "";
   const range = judged ? `Pairs from ${clock(found.from)} to ${clock(found.to)}.` : "";
-  alertsState(`${range} ${found.notes.join(" ")}${late}`.trim() || "None.", found.notes.length > 0);
+  alertsState(`${range} ${found.notes.join(" ")}${late}`.trim(), found.source !== "raw" && found.notes.length > 0);
   table("worst", found.pairs, (pair) => [
     device(pair.vehicleId),
     device(pair.meterId),

@@ -84,7 +84,8 @@ def classify(error: BaseException) -> Failure:
 def statement(name: str, kind: Kind | None = None) -> str:
     """Return the SQL of `sql/queries/<name>.sql`; with a kind, its `{...}` names filled from the declaration.
 
-    The names are: kind, id, columns, values, assignments. Raises FileNotFoundError for an unknown name.
+    The names are: kind, id, columns, values, assignments, sums, partial_sums. Raises FileNotFoundError for an unknown
+    name.
     """
     text = sql("queries", name)
     if kind is None:
@@ -96,6 +97,8 @@ def statement(name: str, kind: Kind | None = None) -> str:
         columns=", ".join(f'"{column}"' for column in kind.columns),
         values=", ".join(values),
         assignments=", ".join(f"{column} = excluded.{column}" for column in values),
+        sums=", ".join(f"coalesce(sum({column}), 0)::text" for column in values),
+        partial_sums=", ".join(f"sum({column}) AS {column}" for column in values),
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from hseie.config import Config
+from hseie.maintenance.archive import ArchiveDuty
 from hseie.maintenance.duty import Rounds, Troubles
 from hseie.maintenance.partitions import PartitionDuty
 from hseie.process import Child
@@ -29,7 +30,7 @@ class Maintenance:
     """All duties and their rounds."""
 
     def __init__(self, log: Any, config: Config, postgres_url: str) -> None:
-        duties = (PartitionDuty(log, config),)
+        duties = (PartitionDuty(log, config), ArchiveDuty(log, config))
         self.troubles = Troubles(log)
         self.rounds = [Rounds(duty, self.troubles, config, postgres_url) for duty in duties]
 

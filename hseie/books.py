@@ -87,8 +87,8 @@ class Tables:
 class Kept:
     """What PostgreSQL says, all of it at one moment. `dead_letters` is by journal and kind, `history` by kind and day.
 
-    `from_day` is the first UTC day of history that was read; None: all. `archived` is by kind and day: readings that have
-    left history, to the archive or for good.
+    `from_day` is the first UTC day of history that was read; None: all. `archived` is by kind and day: readings that
+    have left history, to the archive or for good.
     """
 
     checkpoints: tuple[Checkpoint, ...]
@@ -119,8 +119,8 @@ class Journals:
 class KindAudit:
     """The sums of one kind beside its tables. `in_flight`: in a journal and not in PostgreSQL yet; None: unknown.
 
-    `acknowledged` is what devices have been promised: received and in flight. `archived`: of those stored, how many have
-    left history, to the archive or for good.
+    `acknowledged` is what devices have been promised: received and in flight. `archived`: of those stored, how many
+    have left history, to the archive or for good.
     """
 
     acknowledged: int | None

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from hseie import database
+from hseie import database, late_readings
 from hseie.database import Failure, classify, statement
 from hseie.readings import KIND_BY_NAME, Kind
 
@@ -106,12 +106,15 @@ async def _store(connection: Any, letter: DeadLetter, kind: Kind) -> str:
     await connection.fetchval(statement("make_partition"), kind.name, day)
     async with connection.transaction():
         await _keep_flushes_out(connection)
+        await late_readings.keep_open(connection)
         if await connection.fetchval(statement("dead_letter_take"), letter.id) is None:
             return "somebody else has taken it meanwhile"
         row = f"{letter.reading_id}\t{letter.original}\n".encode()
         stored = await database.copy_rows(connection, f"{kind.name}_history", ("id", *kind.columns), [row])
         if stored != 1:
             raise _SwallowedError("PostgreSQL stored nothing, without an error; does a trigger or a rule drop rows?")
+        closed = await late_readings.closed_until(connection)
+        await late_readings.mark(connection, [(kind, [letter.original.encode()])], closed)
         await connection.execute(statement("dead_letter_current", kind), device, letter.reading_id)
         await connection.execute(statement("dead_letter_books"), UUID(letter.journal_id), kind.name, day)
     return ""

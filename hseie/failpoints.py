@@ -51,6 +51,9 @@ POINTS = {
     "archive.before_drop": "all of the dropping of a day is done but its COMMIT",
     "archive.after_drop": "a day is dropped from history, and this process does not know it yet",
     "archive.in_restore": "a piece of a file is about to go back into history",
+    "rollup.closed": "hours are closed, and not rolled up",
+    "rollup.portion": "a part of a span of hours is rolled up and committed",
+    "rollup.before_commit": "buckets of marks are made anew, all but the COMMIT",
     "analytics.query": "a query is about to be sent",
 }
 

@@ -250,6 +250,13 @@ MAINTENANCE = (
         "partitions_postponed",
         "Of the latest round: days left for the next, because somebody held a lock.",
     ),
+    counter("hseie_maintenance_vacuums_total", "vacuums", "Day partitions vacuumed after their day."),
+    counter("hseie_maintenance_vacuum_seconds_total", "vacuum_s", "Time that took."),
+    gauge(
+        "hseie_maintenance_vacuums_postponed",
+        "vacuums_postponed",
+        "Of the latest round: partitions left for the next, because somebody held a lock.",
+    ),
     states(
         "hseie_maintenance_trouble_state", "trouble", "1 for what is wrong.", "database_away", "database_not_usable"
     ),

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from hseie import web as http
-from hseie.analytics.correlation import Energy, Window, energy, hundredths, segments
+from hseie.analytics.correlation import Energy, energy, hundredths, segments
 from hseie.analytics.kept import Kept
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
@@ -20,6 +20,7 @@ from hseie.answers import Fleet, FleetEnergy, rfc3339
 from hseie.config import Config
 from hseie.database import Record
 from hseie.errors import DatabaseUnavailableError
+from hseie.pairing import Window
 from hseie.readings import KINDS, Kind
 
 # Longer ranges are for rollups: adding up a day of the nominal fleet means reading 28.8 million rows.
@@ -126,7 +127,7 @@ class FleetRoute:
             return None
         try:
             found = await segments(self._reader, [row["vehicle_id"] for row in rows], window, self._config.analytics)
-            return _Sums(window, await energy(self._reader, found, window), now)
+            return _Sums(window, await energy(self._reader, found, window, self._config), now)
         except DatabaseUnavailableError:
             # Cancelled by its time-out, most likely; where the database is away, the other figures say so.
             return None

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from aiohttp import web
 
 from hseie import web as http
-from hseie.analytics.correlation import Energy, Segment, Window, energy, hundredths, segments
+from hseie.analytics.correlation import Energy, energy, hundredths, segments
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
 from hseie.answers import MeterSegment, Performance, rfc3339
 from hseie.config import Config
+from hseie.pairing import Segment, Window
 from hseie.readings import is_device_id
 
 DEFAULT_WINDOW = "24h"
@@ -35,7 +36,7 @@ class PerformanceRoute:
         if not is_device_id(vehicle_id) or not await self._known(vehicle_id):
             return http.problem("unknown_device")
         found = await segments(self._reader, [vehicle_id], window, self._config.analytics)
-        sums = await energy(self._reader, found, window)
+        sums = await energy(self._reader, found, window, self._config)
         return http.json_answer(summary(vehicle_id, period, window, found, sums, self._config))
 
     async def _known(self, vehicle_id: str) -> bool:

@@ -1,8 +1,10 @@
 """What one flush carries: the lines of some frames in order, the newest line of each device, and their counts."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hseie.frames import Part, decode, parse_frame
+from hseie.late_readings import hour_of
 from hseie.readings import KINDS
 from hseie.writer.journal import Entry
 
@@ -14,28 +16,37 @@ def split_lines(rows: bytes) -> list[bytes]:
     return lines
 
 
-def day_of(line: bytes) -> bytes:
-    """Return the UTC day of a line of COPY text, `YYYY-MM-DD`."""
-    return line.split(b"\t", 2)[1][:10]
-
-
 @dataclass(slots=True)
 class KindBatch:
     """The readings of one kind: COPY text in pieces, of each device its newest time and line, counts of readings.
 
-    `days` counts the lines of each UTC day.
+    `hours` counts the lines of each UTC hour, and `oldest` names the oldest hour of each piece.
     """
 
     pieces: list[bytes] = field(default_factory=list)
     newest: dict[bytes, bytes] = field(default_factory=dict)
     changed: dict[bytes, bytes] = field(default_factory=dict)
-    days: dict[bytes, int] = field(default_factory=dict)
+    hours: dict[bytes, int] = field(default_factory=dict)
+    oldest: list[bytes] = field(default_factory=list)
     received: int = 0
     duplicates: int = 0
+
+    @property
+    def days(self) -> dict[bytes, int]:
+        """How many lines there are of each UTC day, `YYYY-MM-DD`."""
+        days: dict[bytes, int] = {}
+        for hour, count in self.hours.items():
+            days[hour[:10]] = days.get(hour[:10], 0) + count
+        return days
 
     def lines(self) -> list[bytes]:
         """All lines in order of arrival."""
         return split_lines(b"".join(self.pieces))
+
+    def lines_around(self, hour: bytes) -> list[bytes]:
+        """Lines in order of arrival: all of those before `hour`, and those that came in one piece with them."""
+        pieces = [piece for piece, oldest in zip(self.pieces, self.oldest, strict=True) if oldest < hour]
+        return split_lines(b"".join(pieces))
 
     def note_newest(self, lines: list[bytes]) -> None:
         """Take lines in the order of their arrival; at equal times the later one wins (a correction)."""
@@ -48,18 +59,27 @@ class KindBatch:
                 newest[device] = time
                 changed[device] = line
 
-    def count_days(self, rows: bytes, lines: list[bytes]) -> None:
-        """Count lines, which joined are `rows`, by their days: all at once where they are of one day, as nearly always.
+    def append(self, rows: bytes, lines: list[bytes]) -> None:
+        """Take one piece more: `rows`, which are these lines."""
+        self.pieces.append(rows)
+        self.note_newest(lines)
+        self._count_hours(rows, lines)
 
-        No column but the time can look like a day, so a search in the text finds each line at most once.
+    def _count_hours(self, rows: bytes, lines: list[bytes]) -> None:
+        """Count lines by their hours: all at once where they are of one hour, as nearly always.
+
+        No column but the time can look like an hour, so a search in the text finds each line at most once.
         """
-        day = day_of(lines[0])
-        if rows.count(b"\t" + day) == len(lines):
-            self.days[day] = self.days.get(day, 0) + len(lines)
+        hours = self.hours
+        hour = hour_of(lines[0])
+        if rows.count(b"\t" + hour) == len(lines):
+            hours[hour] = hours.get(hour, 0) + len(lines)
+            self.oldest.append(hour)
             return
-        for line in lines:
-            day = day_of(line)
-            self.days[day] = self.days.get(day, 0) + 1
+        counts = Counter([hour_of(line) for line in lines])
+        for hour, count in counts.items():
+            hours[hour] = hours.get(hour, 0) + count
+        self.oldest.append(min(counts))
 
     def changed_rows(self) -> bytes:
         """The changed lines sorted by device: transactions that lock in the same order cannot deadlock."""
@@ -92,10 +112,8 @@ class Batch:
                 lines = [line for index, line in enumerate(lines) if index not in left_out]
                 rows = b"".join([line + b"\n" for line in lines])
             if rows:
-                kind.pieces.append(rows)
+                kind.append(rows, lines)
                 self.bytes += len(rows)
-                kind.note_newest(lines)
-                kind.count_days(rows, lines)
 
     def add_entry(self, seq: int, entry: Entry) -> None:
         """Append a frame that was read back from the journal."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from hseie import database, failpoints
+from hseie import database, failpoints, late_readings
 from hseie.database import Failure, classify, statement
 from hseie.errors import FencedError
+from hseie.late_readings import hour_of
 from hseie.readings import KINDS, Kind
-from hseie.writer.batch import Batch, KindBatch, day_of
+from hseie.writer.batch import Batch, KindBatch
 from hseie.writer.refusals import SwallowedError, TooManyRefusedError
 
 _ALL_REFUSED_MIN = 20  # lines: if every one of so many is refused, it is not for what they hold
@@ -73,8 +74,10 @@ async def flush(connection: Any, batch: Batch, owner: Ownership, previous_seq: i
                 _check_count(stored, part.received - part.duplicates)
             if part.changed:  # not with late readings alone
                 await _merge_changed(connection, kind, part.changed_rows())
-        await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
+        closed = await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
         await _add_to_day_books(connection, owner, [part.days for part in batch.kinds])
+        around = [(kind, part.lines_around(closed)) for kind, part in zip(KINDS, batch.kinds, strict=True)]
+        await late_readings.mark(connection, around, closed)
         failpoints.reach("flush.before_commit")
     failpoints.reach("flush.after_commit")
 
@@ -93,15 +96,20 @@ async def flush_apart(
         await connection.execute(statement("constraints_immediate"))
         dead = []
         days = []
+        stored = []
         for kind, part in zip(KINDS, batch.kinds, strict=True):
-            found = await _store_apart(connection, kind, part.lines(), owner, refused_max - len(parked))
+            lines = part.lines()
+            found = await _store_apart(connection, kind, lines, owner, refused_max - len(parked))
             if len(found) >= _ALL_REFUSED_MIN and len(found) == part.received - part.duplicates:
                 raise TooManyRefusedError(f"all {len(found)} {kind.name} lines refused; the last: {found[-1].reason}")
             parked += found
             dead.append(len(found))
             days.append(_days_without(part, [refused.line for refused in found]))
-        await _add_to_books(connection, batch, owner, dead)
+            places = {refused.place for refused in found}
+            stored.append((kind, [line for place, line in enumerate(lines) if place not in places]))
+        closed = await _add_to_books(connection, batch, owner, dead)
         await _add_to_day_books(connection, owner, days)
+        await late_readings.mark(connection, stored, closed)
         failpoints.reach("flush.before_commit")
     failpoints.reach("flush.after_commit")
 
@@ -171,9 +179,10 @@ async def _merge_changed(connection: Any, kind: Kind, rows: bytes) -> None:
     await connection.execute(statement("changed_merge", kind))
 
 
-async def _add_to_books(connection: Any, batch: Batch, owner: Ownership, dead: list[int]) -> None:
+async def _add_to_books(connection: Any, batch: Batch, owner: Ownership, dead: list[int]) -> bytes:
+    """Return the hour before which all are closed, as `late_readings.closed_until` does."""
     parts = batch.kinds
-    await connection.execute(
+    hour: str = await connection.fetchval(
         statement("book_add"),
         owner.journal_id,
         [kind.name for kind in KINDS],
@@ -182,6 +191,7 @@ async def _add_to_books(connection: Any, batch: Batch, owner: Ownership, dead: l
         [part.duplicates for part in parts],
         dead,
     )
+    return hour.encode()
 
 
 async def _add_to_day_books(connection: Any, owner: Ownership, days: list[dict[bytes, int]]) -> None:
@@ -197,9 +207,9 @@ async def _add_to_day_books(connection: Any, owner: Ownership, days: list[dict[b
 
 def _days_without(part: KindBatch, parked: list[bytes]) -> dict[bytes, int]:
     """Return the days of a batch's lines without those that were parked."""
-    days = dict(part.days)
+    days = part.days
     for line in parked:
-        days[day_of(line)] -= 1
+        days[hour_of(line)[:10]] -= 1
     return {day: count for day, count in days.items() if count}
 
 

@@ -38,7 +38,9 @@ BOOK = (
 CURRENT = {
     kind: f"INSERT INTO {kind.name}_current ({', '.join(kind.columns)})"
     f" SELECT DISTINCT ON ({kind.id_column}) {', '.join(kind.columns)} FROM {kind.name}_history"
-    f" ORDER BY {kind.id_column}, timestamp DESC, id DESC ON CONFLICT DO NOTHING"
+    f" ORDER BY {kind.id_column}, timestamp DESC, id DESC ON CONFLICT ({kind.id_column}) DO UPDATE SET"
+    f" {', '.join(f'{column} = excluded.{column}' for column in kind.columns[1:])}"
+    f" WHERE {kind.name}_current.timestamp <= excluded.timestamp"
     for kind in (METER, VEHICLE)
 }
 JOURNAL = "INSERT INTO shard_checkpoint VALUES ($1, 0, 1, 1, $1, 1, 1)"

@@ -97,6 +97,7 @@ class Tables:
     current: list[dict[str, tuple[str, datetime, int]]]
     parked: list[Counter[str]]
     books: dict[str, tuple[int, int, int, int]]  # received, stored, duplicates, dead-lettered
+    marks: set[tuple[str, str, datetime]] = field(default_factory=set)  # kind, device, hour
 
 
 class Oracle:
@@ -106,13 +107,24 @@ class Oracle:
         self.committed: list[Frame] = []
         self.owner: int | None = None
         self.epoch = 0
+        self.closed_until: datetime | None = None
+        self.marks: set[tuple[str, str, datetime]] = set()
 
     def continues(self, frames: list[Frame]) -> bool:
         """Whether a journal with these frames goes on where PostgreSQL is: it holds all that was committed."""
         return frames[: len(self.committed)] == self.committed
 
+    def commit(self, frames: list[Frame]) -> None:
+        """Take frames that were committed while the hours before `closed_until` were closed."""
+        self.committed += frames
+        for reading in (reading for frame in frames for reading in frame.new):
+            device, time, kwh = reading.row
+            hour = time.replace(minute=0, second=0, microsecond=0)
+            if kwh != REFUSED_KWH and self.closed_until is not None and hour < self.closed_until:
+                self.marks.add((KIND_NAMES[reading.kind], device, hour))
+
     def tables(self) -> Tables:
-        wanted = Tables([[], []], [{}, {}], [Counter(), Counter()], {})
+        wanted = Tables([[], []], [{}, {}], [Counter(), Counter()], {}, self.marks)
         for kind, name in enumerate(KIND_NAMES):
             received = sum(len(frame.of_kind(kind)) for frame in self.committed)
             new = [reading for frame in self.committed for reading in frame.new if reading.kind == kind]

@@ -13,8 +13,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from hseie.analytics.node import NodeView
 from hseie.analytics.reader import Reader, TooManyQueriesError, session_settings
 from hseie.analytics.service import Parts, build
-from hseie.config import Config
+from hseie.config import Config, Device
 from hseie.database import connect, statement
+from hseie.pairing import Segment, Window, meeting_arguments, pieces
 from hseie.readings import METER, VEHICLE
 
 NOW = datetime(2026, 2, 9, 12, tzinfo=UTC)
@@ -177,12 +178,13 @@ async def test_a_page_reads_the_covering_index_of_its_days(filled: Any) -> None:
 
 async def test_performance_reads_the_covering_index_of_its_days(filled: Any) -> None:
     start, end, margin = NOW - timedelta(days=1), NOW, timedelta(seconds=60)
+    window = Window(start, end, margin / 2)
     plan = await _plan(
         filled,
         statement("performance_correlate"),
-        ["D7"], ["D7"], [start - margin], [end + margin], start - margin, end + margin,
-        start, end, margin / 2, end - start, False,
-    )  # fmt: skip
+        *meeting_arguments(pieces([Segment("D7", "D7", start - margin, end + margin)], window), margin / 2, Device()),
+        False,
+    )
     _reads_two_days_from_the_index(plan, "meter")
     _reads_two_days_from_the_index(plan, "vehicle")
 

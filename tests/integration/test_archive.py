@@ -1,15 +1,11 @@
 """Old days leave history for the archive, or for good, and nothing is lost whatever comes between."""
 
-import asyncio
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from hseie import archive as module
-from hseie import database
-from hseie.archive_export import bounds
 from hseie.readings import METER, VEHICLE
 from tests.integration.archive_scene import DAY, NOW, ArchiveScene, needs_duckdb
 

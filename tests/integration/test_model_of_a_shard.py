@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -46,6 +47,7 @@ READ = "SELECT " + ", ".join(
     for name, what, table in (
         ("checkpoint", "ROW(epoch, last_seq)", "shard_checkpoint"),
         ("books", "ROW(kind, received, stored, duplicates, dead_lettered)", "shard_book"),
+        ("marks", "ROW(kind, device_id, bucket)", "rollup_mark"),
         *(
             (f"{kind}_{place}", f"ROW({kind}_id, timestamp, {value}::int){order}", f"{kind}_{place}")
             for kind, value in ENERGY.items()
@@ -63,6 +65,7 @@ readings = st.builds(
     kwh=st.sampled_from((1, 1, 1, 2, 2, 2, 3, 3, 3, REFUSED_KWH)),
 )
 groups = st.lists(st.lists(readings, min_size=1, max_size=5), min_size=1, max_size=3)
+hours = st.integers(-1, 13).map(lambda hour: datetime(2026, 11, 20, tzinfo=UTC) + timedelta(hours=hour))
 which = st.integers(0, 5)
 usually = st.sampled_from((True, True, True, False))
 operations = st.sampled_from(("commit", "commit", "fetchval", "fetchrow", "execute", "copy_to_table"))
@@ -94,7 +97,8 @@ class ShardMachine(RuleBasedStateMachine):
         self.first_seq = 0
         self.checker = self.do(wire.real_connect(url, "checker", 10))
         self.do(self.checker.execute("TRUNCATE meter_history, vehicle_history, meter_current, vehicle_current"))
-        self.do(self.checker.execute("TRUNCATE shard_checkpoint, dead_letter CASCADE"))
+        self.do(self.checker.execute("TRUNCATE shard_checkpoint, dead_letter, rollup_mark CASCADE"))
+        self.do(self.checker.execute("UPDATE rollup_state SET closed_until = '-infinity'"))
         for file in folder.iterdir():
             file.unlink()
 
@@ -288,6 +292,23 @@ class ShardMachine(RuleBasedStateMachine):
         self.do(self._repeat(owner, self.first_seq - 1 + after, self.first_seq - 1 + len(self.oracle.committed)))
         self._observe(None, None)
 
+    @rule(hour=hours)
+    def close(self, hour: datetime) -> None:
+        """Maintenance closes hours."""
+        assert self.do(self._close(hour)), "nobody holds the lock between two steps"
+
+    @rule(number=which, hour=hours, at=operations)
+    def close_meanwhile(self, number: int, hour: datetime, at: str) -> None:
+        """It tries to while a life is at work: it can until a flush has the lock, and that flush then knows it."""
+        life, file = self.pick(number)
+
+        async def close() -> None:
+            self.happened["closed meanwhile" if await self._close(hour) else "kept open"] += 1
+
+        self.wire.meanwhile = (at, close)
+        self._act(life, file, life.committer.step(until_empty=True))
+        self.wire.meanwhile = None
+
     # --- how it is done -----------------------------------------------------------------------------------------------
 
     def _start(self, file: File) -> None:
@@ -428,6 +449,15 @@ class ShardMachine(RuleBasedStateMachine):
         self.lives = [(other, file) for other, file in self.lives if other is not life]
         self.wire.lose(life)
 
+    async def _close(self, hour: datetime) -> bool:
+        """Close all hours before `hour` unless a flush keeps them open."""
+        async with self.checker.transaction():
+            if not await self.checker.fetchval("SELECT pg_try_advisory_xact_lock(hseie_rollup_lock())"):
+                return False
+            raised = "UPDATE rollup_state SET closed_until = greatest(closed_until, $1) RETURNING closed_until"
+            self.oracle.closed_until = await self.checker.fetchval(raised, hour)
+            return True
+
     async def _repeat(self, owner: Life, after: int, last: int) -> None:
         batch = Batch()
         for seq, frame in enumerate(self.oracle.committed[after - last :], start=after + 1):
@@ -479,7 +509,7 @@ class ShardMachine(RuleBasedStateMachine):
             self.happened["flushes"] += 1
             assert oracle.owner == life.number, "a writer has stored that is not the owner"
             assert oracle.continues(file.frames), "acknowledged frames were passed over"
-            oracle.committed += file.frames[len(oracle.committed) : committed]
+            oracle.commit(file.frames[len(oracle.committed) : committed])
             assert len(oracle.committed) == committed, "stored what is not in the journal"
         for other, own in self.lives:
             if oracle.continues(own.frames):
@@ -494,6 +524,7 @@ class ShardMachine(RuleBasedStateMachine):
             found.current.append({state[0]: tuple(state) for state in row[f"{name}_current"]})
             found.parked.append(Counter(row[f"{name}_parked"]))
         found.books = {kind: tuple(counts) for kind, *counts in row["books"]}
+        found.marks = {tuple(mark) for mark in row["marks"]}
         return (row["checkpoint"] or [None])[0], found
 
     def teardown(self) -> None:

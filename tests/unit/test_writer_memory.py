@@ -1,9 +1,13 @@
 """What a writer keeps in memory, held against simple models: the state map and the dedupe window."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hseie.frames import Part
+from hseie.late_readings import marks
+from hseie.readings import METER
 from hseie.writer.batch import Batch, split_lines
 from hseie.writer.dedupe import DedupeWindow
 from hseie.writer.refusals import RefusalBudget
@@ -11,7 +15,13 @@ from hseie.writer.state import StateMap
 
 devices = st.sampled_from([b"A", b"B", b"C"])
 times = st.sampled_from(
-    [b"2026-01-01T00:00:00", b"2026-01-01T00:00:00.5", b"2026-01-01T00:00:01", b"2026-01-02T00:00:00"]
+    [
+        b"2026-01-01T00:00:00",
+        b"2026-01-01T00:00:00.5",
+        b"2026-01-01T00:00:01",
+        b"2026-01-01T23:59:59.999",
+        b"2026-01-02T00:00:00",
+    ]
 )
 readings = st.lists(st.tuples(devices, times, st.integers(0, 3)), max_size=30)
 
@@ -167,19 +177,38 @@ def test_a_batch_leaves_out_re_sends_and_counts_them() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(devices, times, st.booleans()), min_size=1, max_size=6), max_size=6))
-def test_the_days_of_a_batch_are_those_of_its_lines_without_re_sends(frames: list) -> None:
+def test_the_hours_of_a_batch_are_those_of_its_lines_without_re_sends(frames: list) -> None:
     batch = Batch()
-    expected: dict[bytes, int] = {}
+    hours: Counter[bytes] = Counter()
+    days: Counter[bytes] = Counter()
     for seq, frame in enumerate(frames):
         lines = [_line(device, time, 1) for device, time, _ in frame]
         rows = b"".join(line + b"\n" for line in lines)
         marked = [index for index, (_, _, is_again) in enumerate(frame) if is_again]
         batch.add(seq, [(Part(0, len(lines), rows), lines)], {0: marked} if marked else {})
-        for _, time, is_again in frame:
-            if not is_again:
-                expected[time[:10]] = expected.get(time[:10], 0) + 1
-    assert batch.kinds[0].days == expected
-    assert batch.days() == [(0, day.decode()) for day in sorted(expected)]
+        new = [time for _, time, is_again in frame if not is_again]
+        hours.update(time[:13] for time in new)
+        days.update(time[:10] for time in new)
+    assert batch.kinds[0].hours == hours
+    assert batch.kinds[0].days == days
+    assert batch.days() == [(0, day.decode()) for day in sorted(days)]
+
+
+@given(
+    st.lists(st.lists(st.tuples(devices, times), min_size=1, max_size=6), max_size=6),
+    st.sampled_from([b"", b"2026-01-01T00", b"2026-01-01T01", b"2026-01-01T23", b"2026-01-02T00", b"2026-01-02T01"]),
+)
+def test_what_a_batch_holds_before_an_hour_is_found_and_marked(frames: list, closed: bytes) -> None:
+    batch = Batch()
+    expected = set()
+    for seq, frame in enumerate(frames):
+        lines = [_line(device, time, 1) for device, time in frame]
+        batch.add(seq, [(Part(0, len(lines), b"".join(line + b"\n" for line in lines)), lines)], {})
+        late = [(device, time[:13]) for device, time in frame if time[:13] < closed]
+        expected |= {b"meter\t%b\t%b:00\n" % pair for pair in late}
+    around = batch.kinds[0].lines_around(closed)
+    assert marks(METER, around, closed) == expected
+    assert bool(around) == bool(expected)  # what has no late line costs nothing
 
 
 def test_a_frame_of_re_sends_only_moves_the_sequence() -> None:

@@ -1,0 +1,2 @@
+-- Which hours are closed.
+\ir ../parts/closed_until.sql

@@ -1,0 +1,221 @@
+"""Plans of the real statements, on a history of several days: what they touch, and by which way.
+
+A question about one device must cost the same however long the history is: only the partitions of the days asked for,
+and in those the covering index alone. Generated values and the statements' own parameters, planned for the values at
+hand as `hseie.analytics.reader` has it.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import structlog
+
+from bench.fleet_history import Fleet
+from hseie import database
+from hseie.analytics.reader import session_settings
+from hseie.config import Config
+from hseie.database import statement
+from hseie.maintenance.vacuum import VacuumDuty
+from hseie.readings import KINDS, METER, Kind
+from hseie.resources import resource
+from tests.conftest import database_at, execute
+
+PAIRS = 20
+DAYS = 4
+START = datetime(2026, 2, 6, tzinfo=UTC)
+END = START + timedelta(days=DAYS)
+NOON = START + timedelta(days=2, hours=12)
+DAY = timedelta(days=1)
+TOLERANCE = timedelta(seconds=30)
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an executed statement did, from EXPLAIN (ANALYZE, FORMAT JSON)."""
+
+    nodes: tuple[Mapping[str, Any], ...]
+
+    @property
+    def history(self) -> list[Mapping[str, Any]]:
+        """The nodes that read a partition."""
+        return [node for node in self.nodes if "_history" in node.get("Relation Name", "")]
+
+    @property
+    def partitions(self) -> set[str]:
+        return {node["Relation Name"] for node in self.history}
+
+    @property
+    def ways(self) -> set[str]:
+        return {node["Node Type"] for node in self.history}
+
+    @property
+    def heap_fetches(self) -> int:
+        return sum(node.get("Heap Fetches", 0) for node in self.history)
+
+    def node_on(self, table: str) -> Mapping[str, Any]:
+        return next(node for node in self.nodes if node.get("Relation Name") == table)
+
+
+def nodes_of(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from nodes_of(child)
+
+
+def days(kind: str, *offsets: int) -> set[str]:
+    return {f"{kind}_history_{START + timedelta(days=offset):%Y_%m_%d}" for offset in offsets}
+
+
+class Database:
+    """A filled database and a session as the reader's, for tests that are no coroutines; `before` it was vacuumed."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.runner = asyncio.Runner()
+        self.runner.run(Fleet(url, PAIRS).prepare())
+        self.runner.run(Fleet(url, PAIRS).fill(START, END, say=lambda _: None))
+        # So many devices that nobody reads all of them to find one.
+        for kind in KINDS:
+            self.execute(
+                f"INSERT INTO {kind.name}_current SELECT 'other' || n, now(), {', '.join('1' for _ in kind.fields)}"
+                f" FROM generate_series(1, 5000) AS n; ANALYZE {kind.name}_current"
+            )
+        self.session = self.runner.run(database.connect(url, "tests", 10, session_settings(Config())))
+        self.before = self.plan("history_buckets", "METER_007", START, START + DAY, MINUTE, kind=METER)
+
+    def close(self) -> None:
+        self.runner.run(database.close(self.session))
+        self.runner.close()
+
+    def execute(self, sql: str) -> None:
+        self.runner.run(execute(self.url, sql))
+
+    def vacuum(self, now: datetime = END + DAY) -> None:
+        async def work(connection: Any) -> None:
+            await VacuumDuty(structlog.get_logger(), Config()).work(connection, now)
+
+        self.runner.run(database.with_connection(self.url, "tests", work))
+
+    def plan(self, name: str, *values: Any, kind: Kind | None = None, run: bool = True) -> Plan:
+        """The plan of a statement, which is run for it unless it writes."""
+        options = "ANALYZE, TIMING OFF, FORMAT JSON" if run else "FORMAT JSON"
+        text = self.runner.run(self.session.fetchval(f"EXPLAIN ({options}) {statement(name, kind)}", *values))
+        return Plan(tuple(nodes_of(json.loads(text)[0]["Plan"])))
+
+
+@pytest.fixture(scope="module")
+def vacuumed(postgres_server_url: str, template_database: str) -> Iterator[Database]:
+    name = f"hseie_test_{uuid4().hex}"
+    asyncio.run(execute(postgres_server_url, f'CREATE DATABASE "{name}" TEMPLATE "{template_database}"'))
+    found = Database(database_at(postgres_server_url, name))
+    found.vacuum()
+    yield found
+    found.close()
+    asyncio.run(execute(postgres_server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+def correlate(start: datetime, end: datetime) -> tuple[Any, ...]:
+    """The parameters of performance_correlate for one pair."""
+    read = (start - 2 * TOLERANCE, end + 2 * TOLERANCE)
+    segment = (["VEHICLE_007"], ["METER_007"], [read[0]], [read[1]])
+    return (*segment, *read, start, end, TOLERANCE, end - start, False)
+
+
+def device(kind: Kind) -> str:
+    return f"{kind.name.upper()}_007"
+
+
+# A statement, its kind, its parameters, and the days it may touch (offsets from START).
+ONE_DEVICE: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
+    ("performance_correlate", None, correlate(NOON - DAY, NOON), days("meter", 1, 2) | days("vehicle", 1, 2)),
+    ("performance_correlate", None, correlate(NOON, NOON + MINUTE), days("meter", 2) | days("vehicle", 2)),
+    *(
+        (name, kind, (device(kind), NOON - DAY, NOON, *more), days(kind.name, 1, 2))
+        for kind in KINDS
+        for name, more in {
+            "history_newest_first": (1001,),
+            "history_oldest_first": (1001,),
+            "history_buckets": (15 * MINUTE,),
+        }.items()
+    ),
+]
+
+# Reads every row, and is meant to.
+READS_ALL = {"audit_history"}
+# Asked of the whole fleet: steps through the index, from device to device.
+OF_THE_FLEET = {"audit_current", "audit_devices", "fleet_any_reading", "fleet_oldest"}
+
+
+def test_history_without_vacuum_is_looked_up_in_the_heap(vacuumed: Database) -> None:
+    # What the duty is for; and the figure is one that can be other than 0.
+    assert vacuumed.before.ways == {"Index Only Scan"}
+    assert vacuumed.before.heap_fetches > 1000
+
+
+@pytest.mark.parametrize(("name", "kind", "values", "touched"), ONE_DEVICE)
+def test_one_device_is_read_from_the_index_of_its_days(
+    vacuumed: Database, name: str, kind: Kind | None, values: tuple[Any, ...], touched: set[str]
+) -> None:
+    plan = vacuumed.plan(name, *values, kind=kind)
+    assert plan.partitions == touched
+    assert plan.ways == {"Index Only Scan"}
+    assert plan.heap_fetches == 0
+
+
+def test_the_newest_readings_are_found_without_reading_the_rest(vacuumed: Database) -> None:
+    # Without bounds, as the first page of a device's history is asked for: DISTINCT ON and LIMIT stop the index scan.
+    values = ("METER_007", START - timedelta(days=400), END + MINUTE, 11)
+    plan = vacuumed.plan("history_newest_first", *values, kind=METER)
+    assert plan.ways == {"Index Only Scan"}
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in plan.history) <= 12 + DAYS
+    assert "Sort" not in {node["Node Type"] for node in plan.nodes}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_current_state_is_found_by_its_key(vacuumed: Database, kind: Kind) -> None:
+    plan = vacuumed.plan("current_state", device(kind), kind=kind)
+    assert [node["Node Type"] for node in plan.nodes] == ["Index Scan"]
+    assert plan.nodes[0]["Index Name"] == f"{kind.name}_current_pkey"
+
+
+def test_who_feeds_a_vehicle_is_found_by_keys(vacuumed: Database) -> None:
+    window = (NOON - DAY, NOON)
+    plan = vacuumed.plan("performance_segments", ["VEHICLE_007"] * 2, ["METER_007", "VEHICLE_007"], *window)
+    assert plan.node_on("meter_current")["Node Type"] in ("Index Only Scan", "Index Scan")
+    assert plan.partitions == set()
+    plan = vacuumed.plan("performance_vehicle_known", "VEHICLE_007")
+    assert plan.node_on("vehicle_current")["Node Type"] == "Index Only Scan"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_questions_about_the_fleet_step_through_the_index(vacuumed: Database, kind: Kind) -> None:
+    plan = vacuumed.plan("fleet_oldest", START, NOON, kind=kind)
+    assert plan.partitions == days(kind.name, 0, 1, 2)
+    assert plan.ways == {"Index Only Scan"}
+    for name in ("audit_devices", "audit_current"):
+        plan = vacuumed.plan(name, (START + 2 * DAY).date(), kind=kind)
+        assert plan.partitions == days(kind.name, 2, 3), name
+        assert plan.ways <= {"Index Only Scan", "Index Scan"}, name
+    plan = vacuumed.plan("fleet_any_reading", NOON, kind=kind)
+    assert sum(node["Actual Rows"] for node in plan.history) == 1
+
+
+def test_a_retry_of_a_dead_letter_finds_the_newest_reading_in_the_index(vacuumed: Database) -> None:
+    plan = vacuumed.plan("dead_letter_current", "METER_007", 1, kind=METER, run=False)
+    assert plan.ways == {"Index Only Scan"}
+    assert {node["Node Type"] for node in plan.nodes} & {"Sort", "Incremental Sort"} == set()
+
+
+def test_no_statement_on_history_has_been_forgotten() -> None:
+    on_history = {
+        file.stem for file in (resource("sql") / "queries").glob("*.sql") if "_history" in statement(file.stem)
+    }
+    checked = {name for name, *_ in ONE_DEVICE} | READS_ALL | OF_THE_FLEET | {"dead_letter_current"}
+    assert on_history - {"vacuum_due"} == checked

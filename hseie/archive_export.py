@@ -14,7 +14,7 @@ import orjson
 
 from hseie import archive_files, failpoints
 from hseie.archive import Archive, microseconds
-from hseie.archive_pipe import Pipe, run_both
+from hseie.archive_pipe import Pipe, run_both, transaction
 from hseie.database import statement
 from hseie.errors import ArchiveUnavailableError
 from hseie.readings import Kind
@@ -59,7 +59,7 @@ async def export(connection: Any, archive: Archive, kind: Kind, day: date, parts
     with archive_files.told(archive.folder):
         part, fresh = await asyncio.to_thread(archive_files.begin, archive.folder, kind.name, day, parts)
     start, end = bounds(day)
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async with transaction(connection, isolation="repeatable_read", readonly=True):
         await connection.execute(statement("archive_work_mem"))
         row = await connection.fetchrow(statement("archive_count", kind), day, start, end)
         wanted = _content(kind, row["readings"], row["sums"])

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,20 @@ async def _ready(end: int, add: Callable[..., Any], remove: Callable[[int], Any]
         await ready.wait()
     finally:
         remove(end)
+
+
+@asynccontextmanager
+async def transaction(connection: Any, **options: Any) -> AsyncIterator[None]:
+    """Be in a transaction, as `connection.transaction` has it; what failed is told also where it cut the connection."""
+    whole = connection.transaction(**options)
+    await whole.start()
+    try:
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await whole.rollback()
+        raise
+    await whole.commit()
 
 
 async def run_both(

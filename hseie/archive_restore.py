@@ -13,7 +13,7 @@ import orjson
 
 from hseie import archive_files, failpoints
 from hseie.archive import Archive, Part
-from hseie.archive_pipe import Pipe, run_both
+from hseie.archive_pipe import Pipe, run_both, transaction
 from hseie.database import statement
 from hseie.errors import ArchiveUnavailableError
 from hseie.readings import Kind
@@ -26,12 +26,11 @@ async def hold_archive(connection: Any, patience_s: float) -> None:
 
     Raises ArchiveUnavailableError where somebody else, maintenance most likely, does so for longer than `patience_s`.
     """
-    try:
-        async with asyncio.timeout(patience_s):
-            while not await connection.fetchval(statement("archive_lock")):
-                await asyncio.sleep(LOCK_PAUSE_S)
-    except TimeoutError:
-        raise ArchiveUnavailableError("maintenance is archiving a day; try again when it is done") from None
+    for _ in range(1 + round(patience_s / LOCK_PAUSE_S)):
+        if await connection.fetchval(statement("archive_lock")):
+            return
+        await asyncio.sleep(LOCK_PAUSE_S)
+    raise ArchiveUnavailableError("maintenance is archiving a day; try again when it is done")
 
 
 async def restore(connection: Any, archive: Archive, kind: Kind, day: date, until: datetime) -> int:
@@ -41,7 +40,7 @@ async def restore(connection: Any, archive: Archive, kind: Kind, day: date, unti
     ArchiveUnavailableError, also for a day that has no files and for a damaged file, and what PostgreSQL raises.
     """
     await connection.fetchval(statement("make_partition"), kind.name, day)
-    async with connection.transaction():
+    async with transaction(connection):
         rows = await connection.fetch(statement("archive_restorable"), kind.name, day)
         parts = [Part.of({**row, "sums": orjson.loads(row["sums"])}) for row in rows]
         if not parts:

@@ -92,9 +92,9 @@ def classify(error: BaseException) -> Failure:
 def statement(name: str, kind: Kind | None = None) -> str:
     """Return the SQL of `sql/queries/<name>.sql`; with a kind, its `{...}` names filled from the declaration.
 
-    The names are: kind, id, columns, values, assignments, sums (exact, as text), partial_sums, energy (the column), given (parameters for arrays of values,
-    of parts/effective.sql), values_as_energy (the values, a register's step in place of what it shows), and rolled_...
-    (columns of rollups, see `hseie.rollup_columns`).
+    The names are: kind, id, columns, values, assignments, sums (of the values, as text), partial_sums (under their
+    names), energy (the column), given (parameters for arrays of values, of parts/effective.sql), values_as_energy (the
+    values, a register's step in place of what it shows), and rolled_... (columns of rollups, `hseie.rollup_columns`).
 
     Raises FileNotFoundError for an unknown name.
     """

@@ -62,6 +62,8 @@ class ArchiveDuty:
         except ArchiveUnavailableError as error:
             self._met("folder", str(error))
             pause_s = self.interval_s
+            if connection.is_closed():  # a COPY was under way
+                return pause_s
         except database.PostgresError as error:
             # Somebody reads or writes for long: nothing was done, and nobody may be kept waiting.
             if database.classify(error) is not Failure.RETRY:

@@ -14,9 +14,12 @@ import msgspec
 from hseie.config import Config
 from hseie.config_sources import Value, values
 from hseie.errors import ConfigError
+from hseie.readings import ID_PATTERN
 
 # In the one form that browsers send.
 _ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+
+_DEVICES = re.compile(f"{ID_PATTERN[:-1]}\\*?$|^\\*$")
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,10 @@ def _broken_relations(config: Config) -> list[str]:
         (
             _keeps(config.retention.daily_days, config.retention.hourly_days or config.ingest.past_max_days),
             "retention.daily_days must not be below retention.hourly_days",
+        ),
+        (
+            all(map(_DEVICES.fullmatch, config.device.energy_of)),
+            "device.energy_of must name devices by their id, or by what it begins with and *, like METER_B*",
         ),
         (
             config.analytics_port != config.http.port and config.analytics_port <= 65535,

@@ -12,6 +12,7 @@ from hseie import failpoints
 from hseie.errors import DatabaseUnavailableError
 from hseie.readings import Kind
 from hseie.resources import sql
+from hseie.rollup_columns import from_hours, from_readings, rolled_columns
 
 # asyncpg carries no types; these names are what the rest of HSEIE may use of it.
 Connection = asyncpg.Connection
@@ -28,6 +29,10 @@ DATABASE_ERRORS = (
     TimeoutError,
     DatabaseUnavailableError,
 )
+
+# Of parts/effective.sql: its first parameter that depends on the kind, and what a register's energy is there.
+_GIVEN_VALUES = 11
+_ENERGY_STEP = "CASE WHEN is_register THEN hseie_register_kwh(event, before, {0}) ELSE {0} END AS {0}"
 
 T = TypeVar("T")
 
@@ -87,18 +92,38 @@ def classify(error: BaseException) -> Failure:
 def statement(name: str, kind: Kind | None = None) -> str:
     """Return the SQL of `sql/queries/<name>.sql`; with a kind, its `{...}` names filled from the declaration.
 
-    The names are: kind, id, columns, values, assignments. Raises FileNotFoundError for an unknown name.
+    The names are: kind, id, columns, values, assignments, sums (of the values, as text), partial_sums (under their
+    names), energy (the column), given (parameters for arrays of values, of parts/effective.sql), after_given (the
+    parameter behind them), values_as_energy (the values, a register's step in place of what it shows), and rolled_...
+    (columns of rollups, see `hseie.rollup_columns`).
+
+    Raises FileNotFoundError for an unknown name.
     """
     text = sql("queries", name)
     if kind is None:
         return text
     values = [field.column for field in kind.fields]
+    rolled = rolled_columns(kind)
     return text.format(
         kind=kind.name,
         id=kind.id_column,
         columns=", ".join(f'"{column}"' for column in kind.columns),
         values=", ".join(values),
         assignments=", ".join(f"{column} = excluded.{column}" for column in values),
+        sums=", ".join(f"coalesce(sum({column}), 0)::text" for column in values),
+        partial_sums=", ".join(f"sum({column}) AS {column}" for column in values),
+        energy=kind.energy.column,
+        given=", ".join(f"${_GIVEN_VALUES + place}::numeric[]" for place in range(len(values))),
+        after_given=f"${_GIVEN_VALUES + len(values)}",
+        values_as_energy=", ".join(
+            _ENERGY_STEP.format(column) if column == kind.energy.column else column for column in values
+        ),
+        rolled=", ".join(rolled),
+        rolled_readings=", ".join(from_readings(kind)),
+        rolled_hours=", ".join(from_hours(kind)),
+        rolled_old=", ".join(f"old.{column}" for column in rolled),
+        rolled_excluded=", ".join(f"excluded.{column}" for column in rolled),
+        rolled_assignments=", ".join(f"{column} = excluded.{column}" for column in rolled),
     )
 
 

@@ -44,6 +44,16 @@ POINTS = {
     "flush.before_commit": "all of a flush is done but its COMMIT",
     "flush.after_commit": "a flush is committed, and this process does not know it yet",
     "maintenance.round": "a round of maintenance begins",
+    "archive.in_copy": "a piece of a day comes from history and is about to go to its file",
+    "archive.file_written": "a day's file is synced, and neither verified nor named",
+    "archive.file_named": "a day's file has its name, and no row of archive_part tells of it",
+    "archive.noted": "a part is noted, its rows are in history too",
+    "archive.before_drop": "all of the dropping of a day is done but its COMMIT",
+    "archive.after_drop": "a day is dropped from history, and this process does not know it yet",
+    "archive.in_restore": "a piece of a file is about to go back into history",
+    "rollup.closed": "hours are closed, and not rolled up",
+    "rollup.portion": "a part of a span of hours is rolled up and committed",
+    "rollup.before_commit": "buckets of marks are made anew, all but the COMMIT",
     "analytics.query": "a query is about to be sent",
 }
 

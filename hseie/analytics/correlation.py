@@ -4,41 +4,22 @@ Both rules stand in SQL (performance_segments, performance_correlate), where the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, fields
 from decimal import ROUND_HALF_UP, Decimal
 
 from hseie.analytics.reader import Reader
 from hseie.answers import Coverage
-from hseie.config import Analytics
+from hseie.config import Analytics, Config
 from hseie.database import Record
-from hseie.readings import is_device_id
+from hseie.pairing import Segment, Window, candidates, meeting_arguments, pieces
 
 _HUNDREDTH = Decimal("0.01")
 _TEN_THOUSANDTH = Decimal("0.0001")
 
 
 @dataclass(frozen=True)
-class Window:
-    """A half-open range of time, and what has to be read to correlate exactly what lies in it."""
-
-    start: datetime
-    end: datetime
-    tolerance: timedelta
-
-    # Whether a reading is taken depends on its neighbour (one tolerance away) and on that one's neighbours.
-    @property
-    def read_start(self) -> datetime:
-        return self.start - 2 * self.tolerance
-
-    @property
-    def read_end(self) -> datetime:
-        return self.end + 2 * self.tolerance
-
-
-@dataclass(frozen=True)
 class Energy:
-    """Sums over one vehicle or many; exact, in kWh. `efficiency_pct` and `battery_temp_avg` have two decimals."""
+    """Sums over one vehicle or many; exact, in kWh, and in readings times °C. They add up."""
 
     meter_readings: int = 0
     vehicle_readings: int = 0
@@ -47,13 +28,29 @@ class Energy:
     dc_kwh: Decimal = Decimal(0)
     uncorrelated_ac_kwh: Decimal = Decimal(0)
     uncorrelated_dc_kwh: Decimal = Decimal(0)
-    efficiency_pct: Decimal | None = None
-    battery_temp_avg: Decimal | None = None
+    battery_temp_sum: Decimal = Decimal(0)
 
     @classmethod
     def of(cls, row: Record) -> "Energy":
-        """Return a row of performance_correlate."""
-        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
+        """Return a row of performance_correlate, pair_hour or pair_day."""
+        return cls(*[row[name] for name in _SUMS])
+
+    def __add__(self, other: "Energy") -> "Energy":
+        return Energy(*[getattr(self, name) + getattr(other, name) for name in _SUMS])
+
+    @property
+    def efficiency_pct(self) -> Decimal | None:
+        """DC to AC, with two decimals; None where AC is 0."""
+        if not self.ac_kwh:
+            return None
+        return (self.dc_kwh * 100 / self.ac_kwh).quantize(_HUNDREDTH, ROUND_HALF_UP)
+
+    @property
+    def battery_temp_avg(self) -> Decimal | None:
+        """Over all effective readings of the vehicle, with two decimals; None without any."""
+        if not self.vehicle_readings:
+            return None
+        return (self.battery_temp_sum / self.vehicle_readings).quantize(_HUNDREDTH, ROUND_HALF_UP)
 
     @property
     def coverage(self) -> Coverage:
@@ -68,34 +65,12 @@ class Energy:
         )
 
 
-@dataclass(frozen=True)
-class Segment:
-    """For a stretch of time, the meter that feeds a vehicle; None where none is known."""
-
-    vehicle_id: str
-    meter_id: str | None
-    starts: datetime
-    ends: datetime
+_SUMS = tuple(field.name for field in fields(Energy))
 
 
 def hundredths(value: Decimal) -> float:
     """Return a sum with two decimals, halves away from zero as PostgreSQL rounds them."""
     return float(value.quantize(_HUNDREDTH, ROUND_HALF_UP))
-
-
-def candidates(vehicle_id: str, vehicle_prefix: str, meter_prefix: str) -> list[str]:
-    """Return the meters that may feed a vehicle judging by its id, the preferred first.
-
-    The same id; then those whose rest is the same once the prefixes are taken off: with the prefix, and bare.
-    """
-    rest = vehicle_id.removeprefix(vehicle_prefix)
-    found = dict.fromkeys((vehicle_id, meter_prefix + rest, rest))
-    return [
-        meter_id
-        for meter_id in found
-        # A bare rest that begins with the meters' prefix has another rest itself.
-        if is_device_id(meter_id) and (meter_id == vehicle_id or meter_id.removeprefix(meter_prefix) == rest)
-    ]
 
 
 async def segments(reader: Reader, vehicles: Sequence[str], window: Window, config: Analytics) -> list[Segment]:
@@ -118,20 +93,23 @@ async def segments(reader: Reader, vehicles: Sequence[str], window: Window, conf
     return [Segment(**row) for row in rows]
 
 
-async def energy(reader: Reader, found: Sequence[Segment], window: Window) -> Energy:
+async def energy(reader: Reader, found: Sequence[Segment], window: Window, config: Config) -> Energy:
     """Return the sums over all segments together. Raises DatabaseUnavailableError."""
-    row = await reader.row(
-        "performance_correlate",
-        [segment.vehicle_id for segment in found],
-        [segment.meter_id for segment in found],
-        [segment.starts for segment in found],
-        [segment.ends for segment in found],
-        window.read_start,
-        window.read_end,
-        window.start,
-        window.end,
-        window.tolerance,
-        window.end - window.start,
-        False,
-    )
+    counted = pieces(found, window)
+    if not counted:
+        return Energy()
+    row = await reader.row("performance_correlate", *meeting_arguments(counted, window.tolerance, config.device), False)
     return Energy.of(row) if row is not None else Energy()
+
+
+async def energy_of_each(
+    reader: Reader, found: Sequence[Segment], window: Window, config: Config
+) -> list[tuple[str, Energy]]:
+    """Return the sums of each vehicle that has readings in the window. Raises DatabaseUnavailableError."""
+    counted = pieces(found, window)
+    if not counted:
+        return []
+    rows = await reader.rows(
+        "performance_correlate", *meeting_arguments(counted, window.tolerance, config.device), True
+    )
+    return [(row["vehicle_id"], Energy.of(row)) for row in rows]

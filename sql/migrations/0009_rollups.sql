@@ -62,6 +62,15 @@ CREATE INDEX meter_day_bucket ON meter_day USING brin (bucket) WITH (pages_per_r
 CREATE INDEX vehicle_day_bucket ON vehicle_day USING brin (bucket) WITH (pages_per_range = 16);
 CREATE INDEX pair_day_bucket ON pair_day USING brin (bucket) WITH (pages_per_range = 16);
 
+-- By which meter each vehicle is fed judging by the ids ('': none), as all its rollups of pairs say it, device_pair and
+-- marks apart. A meter that becomes known may change that for the whole past, and so does a vehicle that becomes known:
+-- what is not here, or not the same as the ids say now, has rollups of pairs that are not to be used.
+CREATE TABLE pair_by_id (
+    vehicle_id varchar(50) PRIMARY KEY,
+    meter_id varchar(50) NOT NULL
+) WITH (fillfactor = 90);
+CREATE INDEX pair_by_id_meter ON pair_by_id (meter_id);
+
 -- One row. Whoever stores a reading of an hour before `closed_until` marks it in the same transaction. Rollups are there,
 -- marks apart, for the hours before `rolled_until`, which is never above. `settings`: what rollups depend on besides the
 -- rows (tolerance, prefixes, registers) as it was when they were made; with other settings they are made anew.
@@ -73,6 +82,9 @@ CREATE TABLE rollup_state (
     closed_until timestamptz NOT NULL,
     rolled_until timestamptz NOT NULL,
     settings text NOT NULL DEFAULT '',
+    -- Older hours and days are not kept any more, or only in part: see [retention].
+    hours_from timestamptz NOT NULL DEFAULT '-infinity',
+    days_from timestamptz NOT NULL DEFAULT '-infinity',
     CHECK (rolled_until <= closed_until)
 ) WITH (fillfactor = 50);
 
@@ -93,7 +105,7 @@ CREATE TABLE rollup_mark (
 );
 CREATE INDEX rollup_mark_device ON rollup_mark (device_id, bucket);
 
--- What happened to the registers of devices that send a running total: see hseie_register_step.
+-- What happened to the registers of devices that send a running total: see hseie_register_event.
 CREATE TABLE register_event (
     kind text NOT NULL,
     device_id varchar(50) NOT NULL,
@@ -105,35 +117,73 @@ CREATE TABLE register_event (
     PRIMARY KEY (kind, device_id, "timestamp")
 );
 
--- What a register that went from `before` to `after` kWh within `elapsed` stands for: the event (null: none), and the
--- energy to count. More than `power_max_kw` can deliver in the time, and one kWh for coarse registers, is not believed.
---   null before: the first reading of a register; there is nothing to compare with, nothing is counted.
---   up, believable: the difference. Up, not believable ('jump'): nothing is counted.
---   down, and up again from the next power of ten, believable ('rollover'): the difference over it.
---   down, and from zero believable ('reset'): what it shows since.
---   down otherwise ('replaced', by a device with another total): nothing is counted.
-CREATE FUNCTION hseie_register_step(
-    before numeric, after numeric, elapsed interval, power_max_kw numeric, OUT event text, OUT kwh numeric
-) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT
-        CASE
-            WHEN before IS NULL OR (after >= before AND after - before <= limits.kwh_max) THEN NULL
-            WHEN after >= before THEN 'jump'
-            WHEN after + limits.capacity - before <= limits.kwh_max THEN 'rollover'
-            WHEN after <= limits.kwh_max THEN 'reset'
-            ELSE 'replaced'
-        END,
-        CASE
-            WHEN before IS NULL THEN 0
-            WHEN after >= before THEN CASE WHEN after - before <= limits.kwh_max THEN after - before ELSE 0 END
-            WHEN after + limits.capacity - before <= limits.kwh_max THEN after + limits.capacity - before
-            WHEN after <= limits.kwh_max THEN after
-            ELSE 0
-        END
-    FROM (
-        SELECT
-            power_max_kw * (extract(epoch FROM elapsed) / 3600) + 1 AS kwh_max,
-            -- The smallest power of ten above `before`, as a register with so many digits before the point rolls over.
-            power(10::numeric, length(trunc(before)::text)) AS capacity
-    ) AS limits
+-- How far back the reading may lie that a register's is compared with. Beyond, it counts as the first.
+CREATE FUNCTION hseie_register_reach() RETURNS interval LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$ SELECT interval '35 days' $$;
+
+-- The smallest power of ten above a register, at which one with so many digits before the point rolls over. None has
+-- fewer than four.
+CREATE FUNCTION hseie_register_capacity(shown numeric) RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$ SELECT ('1' || repeat('0', greatest(4, length(trunc(shown)::text))))::numeric $$;
+
+-- The most that can have flown in a time, and one kWh for coarse registers; what is more is not believed.
+CREATE FUNCTION hseie_register_kwh_max(elapsed interval, power_max_kw numeric) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$ SELECT power_max_kw * extract(epoch FROM elapsed) / 3600 + 1 $$;
+
+-- What happened to a register that showed `before` kWh, and `after` kWh when the time `elapsed` had passed.
+--   null        nothing: it is the first reading (`before` is null), or it went up as it can
+--   'jump'      it went up by more than can have flown
+--   'rollover'  it went down, from the last tenth below its capacity, and over it as far as it can
+--   'reset'     it went down, to where it can have come from zero
+--   'replaced'  it went down otherwise: by another device with another total
+-- Plain expressions, which PostgreSQL puts in place of the calls: a fleet's hour has a million steps.
+CREATE FUNCTION hseie_register_event(before numeric, after numeric, elapsed interval, power_max_kw numeric) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN before IS NULL THEN NULL
+        WHEN after >= before THEN
+            CASE WHEN after - before > hseie_register_kwh_max(elapsed, power_max_kw) THEN 'jump' END
+        WHEN before >= hseie_register_capacity(before) * 0.9
+            AND after + hseie_register_capacity(before) - before <= hseie_register_kwh_max(elapsed, power_max_kw)
+            THEN 'rollover'
+        WHEN after <= hseie_register_kwh_max(elapsed, power_max_kw) THEN 'reset'
+        ELSE 'replaced'
+    END
 $$;
+
+-- The energy in kWh that such a step counts for. Never negative, never more than can have flown: after a reset what the
+-- register shows since, and nothing for a first reading, a jump or another device's total.
+CREATE FUNCTION hseie_register_kwh(event text, before numeric, after numeric) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN before IS NULL THEN 0
+        WHEN event IS NULL THEN after - before
+        WHEN event = 'rollover' THEN after + hseie_register_capacity(before) - before
+        WHEN event = 'reset' THEN after
+        ELSE 0
+    END
+$$;
+
+-- A pairing without a meter: nobody feeds the vehicle, whatever its id says.
+ALTER TABLE device_pair ALTER COLUMN meter_id DROP NOT NULL;
+
+-- Counts the statements that have changed rollups of pairs. Who keeps an answer made from them keeps this number with it:
+-- while it is the same, the answer is true. Marks do not tell: one that comes and is consumed between two looks leaves
+-- nothing behind. Apart from rollup_state, because its row is locked as long as rollups are written.
+CREATE TABLE rollup_change (
+    id boolean PRIMARY KEY DEFAULT true CHECK (id),
+    number bigint NOT NULL
+) WITH (fillfactor = 50);
+INSERT INTO rollup_change (number) VALUES (0);
+
+CREATE FUNCTION hseie_rollup_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE rollup_change SET number = number + 1;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER pair_hour_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pair_hour
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();
+CREATE TRIGGER pair_day_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pair_day
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();

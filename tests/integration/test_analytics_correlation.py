@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -11,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hseie.analytics.correlation import Energy, Window, energy, segments
+from hseie.analytics.correlation import Energy, energy, segments
 from hseie.analytics.reader import Reader
 from hseie.config import Analytics, Config
 from hseie.database import connect
+from hseie.pairing import Window, meeting_arguments, pieces
+from hseie.resources import sql
 
 MIDNIGHT = datetime(2026, 2, 9, tzinfo=UTC)
 TOLERANCE = timedelta(seconds=30)
@@ -90,7 +92,7 @@ def by_hand(fleet: Fleet, start: datetime, end: datetime) -> Energy:
 
 def plain(sums: Energy) -> Energy:
     """Without what is derived from the sums."""
-    return Energy(**{**vars(sums), "efficiency_pct": None, "battery_temp_avg": None})
+    return replace(sums, battery_temp_sum=Decimal(0))
 
 
 class Bench:
@@ -140,7 +142,7 @@ class Bench:
         return self.runner.run(self._sums(Window(start, end, TOLERANCE)))
 
     async def _sums(self, window: Window) -> Energy:
-        return await energy(self.reader, await segments(self.reader, [VEHICLE], window, Analytics()), window)
+        return await energy(self.reader, await segments(self.reader, [VEHICLE], window, Analytics()), window, Config())
 
 
 @pytest.fixture
@@ -286,21 +288,11 @@ def test_hours_and_vehicles_add_up_to_the_whole(bench: Bench) -> None:
     window = Window(_at(-7200), _at(7200), TOLERANCE)
     found = bench.runner.run(segments(bench.reader, [VEHICLE, "VEHICLE_NONE"], window, Analytics()))
     rows = bench.runner.run(
-        bench.reader.rows(
-            "performance_correlate",
-            [segment.vehicle_id for segment in found],
-            [segment.meter_id for segment in found],
-            [segment.starts for segment in found],
-            [segment.ends for segment in found],
-            window.read_start,
-            window.read_end,
-            window.start,
-            window.end,
-            TOLERANCE,
-            timedelta(hours=1),
-            True,
+        bench.connection.fetch(
+            sql("parts", "pair_hours"), *meeting_arguments(pieces(found, window), TOLERANCE, Config().device)
         )
     )
+    rows.sort(key=lambda row: row["bucket"])
     assert [(row["vehicle_id"], row["bucket"], row["correlated"]) for row in rows] == [
         (VEHICLE, _at(3600 * hour), 60) for hour in range(-2, 2)
     ]

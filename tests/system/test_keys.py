@@ -224,8 +224,7 @@ def test_no_key_is_ever_in_a_log(node: Node, keys: Keys) -> None:
     assert "ready" in logs
     for key in keys.made:
         assert key not in logs
-        assert key.rpartition("_")[2] not in logs
-        assert key[-20:] not in logs
+        assert key[-20:] not in logs  # the secret's end (a secret may hold "_" itself)
 
 
 def test_keys_are_asked_for_while_postgresql_is_away(stage: Stage, own_server: EmbeddedPostgres) -> None:

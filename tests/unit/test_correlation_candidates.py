@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from hseie.analytics.correlation import Energy, Segment, Window, candidates, hundredths
+from hseie.analytics.correlation import Energy, hundredths
 from hseie.analytics.performance import flags, summary
 from hseie.config import Config
+from hseie.pairing import Segment, Window, candidates
 
 NOW = datetime(2026, 2, 9, 12, tzinfo=UTC)
 
@@ -38,8 +39,7 @@ def test_halves_are_rounded_as_postgresql_rounds_them() -> None:
 
 
 def _energy(ac: str, dc: str, correlated: int = 10) -> Energy:
-    ratio = round(Decimal(dc) * 100 / Decimal(ac), 2) if Decimal(ac) else None
-    return Energy(12, 10, correlated, Decimal(ac), Decimal(dc), efficiency_pct=ratio)
+    return Energy(12, 10, correlated, Decimal(ac), Decimal(dc))
 
 
 @pytest.mark.parametrize(

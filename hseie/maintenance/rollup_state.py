@@ -1,0 +1,86 @@
+"""How far rollups are, and with which settings they are made."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hseie import failpoints
+from hseie.config import Config
+from hseie.database import statement
+from hseie.maintenance.buckets import begin
+from hseie.maintenance.stretches import NEVER, hour_of
+
+# Raised with the rules that stand in sql/parts, so that rollups of former rules are made anew.
+RULES = 1
+
+
+@dataclass(frozen=True)
+class State:
+    """The row of rollup_state; NEVER where nothing is closed, rolled up or removed yet."""
+
+    closed_until: datetime
+    rolled_until: datetime
+    settings: str
+    hours_from: datetime
+    days_from: datetime
+
+    @property
+    def days_until(self) -> datetime:
+        """Before which UTC day all are rolled up."""
+        return NEVER if self.rolled_until == NEVER else self.rolled_until.replace(hour=0)
+
+
+def settings_of(config: Config) -> str:
+    """Return what rollups depend on besides readings, as text."""
+    analytics, device = config.analytics, config.device
+    return json.dumps(
+        {
+            "rules": RULES,
+            "correlation_window_s": analytics.correlation_window_s,
+            "vehicle_prefix": analytics.vehicle_prefix,
+            "meter_prefix": analytics.meter_prefix,
+            "energy": device.energy,
+            "energy_of": device.energy_of,
+            "register_power_max_kw": device.register_power_max_kw,
+        },
+        sort_keys=True,
+    )
+
+
+def last_closable(now: datetime, lag: timedelta) -> datetime:
+    """Return the end of the last hour that ended at least `lag` before the aware moment `now`."""
+    return hour_of(now - lag)
+
+
+async def read(connection: Any) -> State:
+    """Return the state."""
+    row = await connection.fetchrow(statement("rollup_state"))
+    return State(**{name: _aware(value) for name, value in row.items()})
+
+
+async def close(connection: Any, until: datetime) -> None:
+    """Close all hours before `until`. Raises what PostgreSQL raises where a flush holds its lock for too long."""
+    async with connection.transaction():
+        await connection.execute(statement("rollup_closing_lock"))
+        await connection.execute(statement("rollup_close"), until)
+    failpoints.reach("rollup.closed")
+
+
+async def move(connection: Any, until: datetime) -> None:
+    """Note that rollups are there for all hours before `until`."""
+    async with connection.transaction():
+        await begin(connection)
+        await connection.execute(statement("rollup_move"), until)
+
+
+async def remake_from(connection: Any, start: datetime, settings: str) -> None:
+    """Have all made anew from `start` on, with other settings."""
+    async with connection.transaction():
+        await begin(connection)
+        await connection.execute(statement("rollup_remake"), settings, start)
+        await connection.execute(statement("pairing_forget"))
+
+
+def _aware(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

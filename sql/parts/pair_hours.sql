@@ -1,0 +1,24 @@
+-- The rows of pair_hour, in the order of its columns, for pieces whose counts_from and counts_until are whole hours, or
+-- where the piece starts and ends. $1 to $18: see parts/meeting.sql.
+WITH
+\ir meeting.sql
+,
+-- Grouped while rows are narrow, named afterwards.
+hour AS (
+    SELECT number, date_bin('1 hour', at, '2000-01-01T00:00:00Z') AS bucket,
+\ir sums.sql
+    FROM meeting
+    GROUP BY number, 2
+)
+SELECT piece.vehicle_id, hour.bucket, coalesce(piece.meter_id, '') AS meter_id,
+    sum(hour.meter_readings)::bigint AS meter_readings, sum(hour.vehicle_readings)::bigint AS vehicle_readings,
+    sum(hour.correlated)::bigint AS correlated,
+    sum(hour.ac_kwh) AS ac_kwh, sum(hour.dc_kwh) AS dc_kwh,
+    sum(hour.uncorrelated_ac_kwh) AS uncorrelated_ac_kwh, sum(hour.uncorrelated_dc_kwh) AS uncorrelated_dc_kwh,
+    sum(hour.battery_temp_sum) AS battery_temp_sum
+FROM hour
+JOIN piece USING (number)
+-- What was only read lies in the hours before and after.
+WHERE hour.bucket < piece.counts_until AND hour.bucket > piece.counts_from - interval '1 hour'
+-- A meter that came, went and came again within an hour has two pieces there.
+GROUP BY piece.vehicle_id, hour.bucket, 3

@@ -29,6 +29,7 @@ _ELSEWHERE = {
     "dead-letter": ("hseie.cli_dead_letter", "dead_letter"),
     "journal": ("hseie.cli_journal", "journal"),
     "keys": ("hseie.cli_keys", "keys"),
+    "pairs": ("hseie.cli_pairs", "pairs_"),
     "simulate": ("simulator.cli", "simulate"),
 }
 

@@ -134,7 +134,9 @@ async def test_buckets(client: Client, connection: Any) -> None:
         ("10:00", 1, 4.0),
         ("00:00", 1, 5.0),
     ]
-    assert body["readings"][0]["voltage"] == {"avg": 230.5, "min": 230.5, "max": 230.5}
+    assert body["readings"][0]["voltage"] == {
+        "avg": 230.5, "min": 230.5, "max": 230.5, "first": 230.5, "last": 230.5,
+    }  # fmt: skip
     path = "/v1/analytics/history/meter/M?resolution=1h&limit=5&from=2026-02-08T00:00:00Z&to=2026-02-09T12:00:00Z"
     for order in ("asc", "desc"):
         pages = await _all(client, f"{path}&order={order}")

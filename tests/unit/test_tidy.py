@@ -26,7 +26,7 @@ FLOORS = (
     "config_sources csv_text durable errors failpoints frames histogram key_text logs metric_types metrics "
     "metrics_document metrics_writer openapi openapi_answers openapi_keys openapi_schemas pair_answers pair_file "
     "pair_plan pair_request pair_routes pairing problems rate_limit readings registers resources retry_after "
-    "rollup_columns route route_parameters route_table tables",
+    "rollup_columns rollup_settings route route_parameters route_table tables",
     # One outside thing each: ZeroMQ, PostgreSQL, DuckDB, the embedded server, SQLite files, HTTP, processes, counters.
     "bus control database archive journal_file books balance migrations audit late_readings dead_letters lost_journals "
     "pairs ports predecessors browsers web tls http_connection connections handshakes http_server keys_file key_store "

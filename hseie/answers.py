@@ -84,7 +84,13 @@ class Performance(_Answer):
     meter_id: Annotated[str | None, msgspec.Meta(description="the meter that feeds the vehicle at the window's end")]
     meters: list[MeterSegment]
     coverage: Coverage
-    flags: list[str]
+    flags: Annotated[
+        list[str],
+        msgspec.Meta(
+            description="no_meter, no_correlated_readings, above_100_percent, below_threshold; and register_jump, "
+            "register_reset, register_rollover, register_replaced for what happened to a running total in the window"
+        ),
+    ]
 
 
 class FleetEnergy(_Answer):

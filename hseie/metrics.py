@@ -7,6 +7,7 @@ Names follow Prometheus' rules: base units, `_total` for what only grows. No lab
 """
 
 from hseie.metric_types import MS, Metric, counter, gauge, histogram, states
+from hseie.metrics_archive import ARCHIVE
 from hseie.metrics_writer import WRITER
 
 
@@ -288,6 +289,7 @@ MAINTENANCE = (
     states(
         "hseie_maintenance_trouble_state", "trouble", "1 for what is wrong.", "database_away", "database_not_usable"
     ),
+    *ARCHIVE,
 )
 
 METRICS: tuple[Metric, ...] = (*NODE, *PROCESS, *ACCEPTOR, *WRITER, *ANALYTICS, *MAINTENANCE)

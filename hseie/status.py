@@ -108,7 +108,7 @@ def find_warnings(snapshot: Snapshot) -> list[Problem]:
             reason = stats.get("archive_reason")
             found.append(Problem(row["name"], f"{advice} ({reason})" if reason else advice))
         if (behind_s := stats.get("rollup_lag_s", 0)) > _ROLLUPS_WARN_S:
-            text = f"rollups end {duration(behind_s)} ago: answers over long ranges are right, and slow. See the runbook"
+            text = f"rollups end {duration(behind_s)} ago; long ranges are answered slowly. See the runbook"
             found.append(Problem(row["name"], text))
         if stats.get("journal") == "slow":
             took = max(stats.get("sync_ms", 0), stats.get("sync_under_way_ms", 0))

@@ -124,9 +124,10 @@ class ArchiveDuty:
                 self._met("damaged", damage)
                 await connection.execute(statement("archive_forget"), old.kind, old.day)
                 return
+            # Before the drop: the day is not looked at again. What is no longer named was given up a grace ago.
+            await self._sweep(old)
             if await drop_written(connection, kind, old):
                 self._log.info("day_archived", **said, readings=sum(part.readings for part, _ in old.written))
-                await self._sweep(old)
         elif await give_up(connection, kind, old):
             self._log.info("day_dropped", **said, booked=old.booked)
         self._met("")

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -383,8 +383,8 @@ async def test_the_oldest_reading_may_be_archived(scene: ArchiveScene) -> None:
     await scene.until_archived()
     reader = await Reader.open(scene.config, scene.url, "tests", 2)
     try:
-        fleet = FleetRoute(reader, scene.config, lambda: NOW)
-        assert (await fleet.figures()).oldest_reading == "2026-02-08T00:00:30.000Z"
+        fleet = FleetRoute(reader, scene.config, lambda: NOW, cast(Any, None))
+        assert await fleet._read_oldest() == datetime(2026, 2, 8, 0, 0, 30, tzinfo=UTC)
     finally:
         await reader.close(1)
 

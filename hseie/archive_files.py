@@ -60,7 +60,7 @@ def begin(archive: Path, kind: str, day: date, parts: Iterable[int]) -> tuple[in
 
 
 def keep(fresh: Path, final: Path) -> None:
-    """Sync a file and give it its name, for good: nothing is overwritten. Raises OSError, also for a name that is taken."""
+    """Sync a file and give it its name, for good: nothing is overwritten. Raises OSError, also where it is taken."""
     sync_file(fresh)
     os.link(fresh, final)
     fresh.unlink()

@@ -14,7 +14,8 @@ PROMISES = {
     "door",
     "rollups",
     "archive",
-}  # section 4, who may in, section 5, 6
+    "pairs",
+}  # section 4, who may in, sections 5 and 6
 
 
 @functools.cache

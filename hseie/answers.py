@@ -88,16 +88,20 @@ class Performance(_Answer):
 
 
 class FleetEnergy(_Answer):
-    """The fleet's correlated energy in the latest minutes."""
+    """The fleet's correlated energy in `energyPeriod`."""
 
     from_: Time = msgspec.field(name="from")
     to: Time
     coverage: Coverage
     computed_at: Time
+    pending: Annotated[
+        int, msgspec.Meta(description="late readings' marks that wait for the rollups behind this; 0 where it is raw")
+    ] = 0
 
 
 class Fleet(_Answer):
-    """The whole fleet. The energies are those of `energy_period`; null where they took too long to add up."""
+    """The whole fleet. The energies are those of `energyPeriod`; null where they took too long to add up, or where no
+    hour is closed that they could come from."""
 
     total_vehicles: int
     total_meters: int
@@ -111,6 +115,10 @@ class Fleet(_Answer):
     total_energy_delivered_dc: Kwh | None
     efficiency_ratio: Percent | None
     energy: FleetEnergy | None
+    alerts: Annotated[
+        int | None, msgspec.Meta(description="pairs of `/v1/analytics/alerts`; null where nothing could be judged")
+    ]
+    silent_devices: Annotated[int | None, msgspec.Meta(description="those of `/v1/analytics/alerts`")]
     ingest_rate: Annotated[
         float | None, msgspec.Meta(description="readings committed a second, lately; null right after the start")
     ]
@@ -199,6 +207,7 @@ class AuditKind(_Answer):
     dropped: int
     in_flight: Annotated[int | None, msgspec.Meta(description="in a journal and not yet in PostgreSQL; null: unknown")]
     tables: AuditTables
+    archived: Annotated[int, msgspec.Meta(description="of those stored, in history no more: archived, or given up")]
 
 
 class AuditBook(_Answer):
@@ -217,13 +226,14 @@ class AuditBook(_Answer):
 
 
 class AuditDay(_Answer):
-    """One UTC day of a kind: rows that the books say were stored, and rows in its partition."""
+    """One UTC day of a kind: rows that the books say were stored, rows in its partition, and rows that have left it."""
 
     kind: str
     day: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date"})]
     partition: str
     stored: int
     rows: int
+    archived: int
 
 
 class AuditJournal(_Answer):

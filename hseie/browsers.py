@@ -20,11 +20,11 @@ PAGE_HEADERS: Mapping[str, str] = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
-_ALLOW_HEADERS = "Authorization, X-API-Key, Prefer, Content-Type, Content-Encoding, Accept"
-_EXPOSE_HEADERS = "Retry-After, Preference-Applied, ETag"
+_ALLOW_HEADERS = "Authorization, X-API-Key, Prefer, Content-Type, Content-Encoding, Accept, If-None-Match"
+_EXPOSE_HEADERS = "Retry-After, Preference-Applied, ETag, Link, Content-Disposition"
 # Two hours, the most that Chromium keeps; a page that sends readings is not to ask before each of them.
 _PREFLIGHT_MAX_AGE_S = 7200
-_METHODS = "GET, HEAD, POST"
+_METHODS = "GET, HEAD, POST, PUT, DELETE"
 
 Signal = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
@@ -52,7 +52,9 @@ def admit_origins(app: web.Application, origins: Collection[str]) -> None:
 def _cors_headers(allowed: frozenset[str]) -> Signal:
     async def prepare(request: web.Request, response: web.StreamResponse) -> None:
         headers = response.headers
-        if "origin" not in headers.get("Vary", "").lower():  # said already where an acceptor passes an answer on
+        if (
+            "origin" not in ",".join(headers.getall("Vary", ())).lower()
+        ):  # said already where an acceptor passes an answer on
             headers.add("Vary", "Origin")
         origin = request.headers.get("Origin", "")
         if origin in allowed:

@@ -74,6 +74,12 @@ class LostJournalError(HseieError):
     exit_code = ExitCode.CONFIG
 
 
+class ArchiveUnavailableError(HseieError):
+    """An archived day cannot be read or written: a file or DuckDB is missing, or fails. Nothing is lost by that."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
 class FrameError(HseieError):
     """A message on an internal socket is not one of ours. Count it and drop it."""
 

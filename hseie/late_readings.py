@@ -5,7 +5,8 @@ misses none, whoever stores history rows does three things in one transaction of
 
 1. takes the advisory lock of `hseie_rollup_lock()` shared, after the rows of `shard_checkpoint` that it locks (in this
    order everywhere, so that nobody waits in a circle);
-2. reads closed_until, in a statement after that: its snapshot is then of a moment when nobody could raise it any more;
+2. reads closed_until, in a statement after that: its snapshot is then of a moment when nobody could raise it any more
+   (a flush has both done by statements that it needs anyway);
 3. marks the (kind, device, hour) of each row before closed_until.
 
 Maintenance raises closed_until under the same lock, exclusive. So of a row and the closing of its hour one came first:

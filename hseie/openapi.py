@@ -14,9 +14,11 @@ from hseie.config import Config
 from hseie.openapi_answers import answer, links, problem_answers
 from hseie.openapi_keys import SECURITY_SCHEMES, problems_of_access, security
 from hseie.openapi_schemas import EXAMPLE_JOB, Schema, device_id, example_reading, reference, schemas
-from hseie.readings import KINDS
+from hseie.readings import KINDS, METER
 from hseie.route import Route, operation_id
 from hseie.route_table import ROUTES
+
+_EXAMPLES: dict[str, Schema] = {"PairRequest": {"from now on": {"value": {METER.id_wire: METER.example_id}}}}
 
 
 def document(config: Config) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def document(config: Config) -> dict[str, Any]:
         "tags": [
             {"name": "ingest", "description": "readings in, and what became of them"},
             {"name": "analytics", "description": "what the readings say"},
+            {"name": "pairs", "description": "which meter feeds which vehicle"},
             {"name": "operation", "description": "how the node is"},
         ],
         "paths": paths,
@@ -76,6 +79,9 @@ def _operation(route: Route, config: Config) -> Schema:
         operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = _request_body(route, route.body)
+    if route.document is not None:
+        content = {"application/json": {"schema": reference(route.document), "examples": _EXAMPLES[route.document]}}
+        operation["requestBody"] = {"required": True, "description": "JSON in UTF-8, as it is.", "content": content}
     responses = {str(status): answer(route, status) for status in route.answers}
     for status, found in links(route).items():
         responses[str(status)]["links"] = found

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hseie.csv_text import CSV
 from hseie.openapi_schemas import Schema, reference
 from hseie.problems import CONTENT_TYPE, PROBLEMS
 from hseie.readings import KINDS
@@ -9,6 +10,7 @@ from hseie.retry_after import RETRY_AFTER_MAX_S
 from hseie.route import Route, operation_id
 
 _TEXT: Schema = {"type": "string"}
+_CSV: Schema = {"type": "string", "description": "RFC 4180, UTF-8, a header line; times are RFC 3339"}
 _SAID = {
     200: "OK",
     201: "Committed in PostgreSQL",
@@ -26,6 +28,8 @@ _HEADERS: dict[str, Schema] = {
     "Link": {"description": 'the next page, with `rel="next"`, where there is one (RFC 8288)', "schema": _TEXT},
     "ETag": {"description": "for `If-None-Match`", "required": True, "schema": _TEXT},
     "Cache-Control": {"description": "to be asked about each time", "required": True, "schema": _TEXT},
+    "Vary": {"description": "`Accept`: it chooses between JSON and CSV", "required": True, "schema": _TEXT},
+    "Content-Disposition": {"description": "of CSV: the name of a file", "schema": _TEXT},
 }
 _ACCEPT: Schema = {"description": "media types that are taken, where the wrong one was sent", "schema": _TEXT}
 _ACCEPT_ENCODING: Schema = {"description": "codings that are taken, where the wrong one was sent", "schema": _TEXT}
@@ -50,6 +54,8 @@ def answer(route: Route, status: int) -> Schema:
     shape = route.answers[status]
     if isinstance(shape, dict):
         described["content"] = {"application/json": {"schema": shape}}
+        if route.csv:
+            described["content"][CSV] = {"schema": _CSV}
     elif shape is not None:
         types = (shape,) if isinstance(shape, str) else shape
         described["content"] = {content_type: {"schema": _TEXT} for content_type in types}

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from hseie import answers
+from hseie import answers, pair_answers
+from hseie.answers_alerts import Alerts
 from hseie.problems import ERRORS_MAX, ITEM_CODES, PROBLEMS, ErrorItem
 from hseie.readings import ID_LENGTH_MAX, ID_PATTERN, KINDS, Field, Kind
 
@@ -57,7 +58,7 @@ def example_reading(kind: Kind) -> dict[str, Any]:
 
 def schemas(batch_readings_max: int) -> dict[str, Schema]:
     """Return all of them by name; a batch has at most `batch_readings_max` readings."""
-    _, made = msgspec.json.schema_components(answers.SCHEMAS, ref_template=_REF)
+    _, made = msgspec.json.schema_components((*answers.SCHEMAS, *pair_answers.SCHEMAS, Alerts), ref_template=_REF)
     found: dict[str, Schema] = dict(made)
     for kind in KINDS:
         found |= _kind_schemas(kind)
@@ -179,7 +180,14 @@ def _bucket_field(field: Field) -> Schema:
     number: Schema = {"type": "number"}
     if field.unit == "kWh":
         return {**number, "description": "sum in kWh"}
-    return {**_object({"avg": number, "min": number, "max": number}), "description": f"in {field.unit}"}
+    parts = {
+        "avg": number,
+        "min": number,
+        "max": number,
+        "first": {**number, "description": "of the bucket's earliest reading"},
+        "last": {**number, "description": "of its latest"},
+    }
+    return {**_object(parts), "description": f"in {field.unit}"}
 
 
 def _batch_accepted() -> Schema:

@@ -72,6 +72,7 @@ PROBLEMS = _problems(
     ("invalid_reading", 400, "The reading was refused."),
     ("all_rejected", 400, "Every reading was refused."),
     ("bad_parameter", 400, "A parameter of the query is wrong."),
+    ("invalid_pair", 400, "The pairing was refused."),
     ("bad_encoding", 400, "The body cannot be unpacked: its compression or its framing is damaged."),
     ("unauthorized", 401, "A valid API key is needed."),
     ("forbidden", 403, "This key or certificate may not do that."),
@@ -79,8 +80,10 @@ PROBLEMS = _problems(
     ("not_found", 404, "There is nothing here."),
     ("unknown_device", 404, "No reading of this device was ever stored."),
     ("unknown_job", 404, "This job was never handed out."),
+    ("unknown_pair", 404, "No pairing of this vehicle runs."),
     ("method_not_allowed", 405, "This method does not exist here."),
     ("request_timeout", 408, "The request did not arrive in time."),
+    ("pair_conflict", 409, "Another pairing is in the way."),
     ("too_large", 413, "The body is larger than the limit."),
     ("batch_too_large", 413, "The batch holds more readings than the limit."),
     ("unsupported_media_type", 415, "The body's type or encoding is not taken."),
@@ -103,6 +106,7 @@ PROBLEMS = _problems(
     ("ack_timeout", 503, "The acknowledgement took too long; the reading may have been stored.", 1.0),
     ("keys_unavailable", 503, "API keys cannot be checked at the moment.", 2.0),
     ("database_unavailable", 503, "The database does not answer.", 2.0),
+    ("archive_unavailable", 503, "Archived days cannot be read at the moment.", 10.0),  # somebody has to look
     ("analytics_unavailable", 503, "The analytics process does not answer.", 0.5),
 )
 

@@ -22,13 +22,16 @@ class Parameter:
 class Route:
     """One method on one path. `answers` is status to the schema of a JSON answer, to a content type, or to None for one
     without a body. `headers` are those that it may answer with, by status. `body` is the name of the schema of a
-    reading: one is taken, or a batch. `problems` are those of its own: what every route may meet is not listed here.
-    `events` are the schemas of what a stream without an end sends; an event is called as its schema, in small letters.
+    reading: one is taken, or a batch; `document` is that of another JSON object that is taken. `problems` are those of
+    its own: what every route may meet is not listed here. `events` are the schemas of what a stream without an end
+    sends; an event is called as its schema, in small letters.
+
+    `csv`: who asks for it gets its answer as CSV.
 
     `scope` is what a key must have for it; None: it is open to all, since it shows nothing of devices.
     """
 
-    method: Literal["get", "post"]
+    method: Literal["get", "post", "put", "delete"]
     path: str
     served_by: Literal["acceptor", "analytics"]
     tag: str
@@ -39,7 +42,9 @@ class Route:
     body: str | None = None
     headers: tuple[tuple[int, str], ...] = ()
     events: tuple[str, ...] = ()
+    document: str | None = None
     scope: Scope | None = field(kw_only=True)
+    csv: bool = False
 
     @property
     def path_parameters(self) -> list[str]:

@@ -1,8 +1,10 @@
 """Every route of the HTTP interface, declared once: who serves it, who may call it, and what it answers."""
 
 from hseie.openapi_schemas import EXAMPLE_TIME, TIME, reference
+from hseie.pair_routes import PAIR_ROUTES
 from hseie.readings import KINDS, Kind
 from hseie.route import Parameter, Route
+from hseie.route_parameters import ALERTS, FORMAT, WINDOW_OF_FLEET
 
 _WINDOW = Parameter(
     "window",
@@ -43,6 +45,7 @@ _HISTORY = (
         "`next` of the page before, opaque, with otherwise the same parameters",
         {"type": "string", "pattern": "^[A-Za-z0-9_-]{16}$"},
     ),
+    FORMAT,
 )
 _VERBOSE = Parameter(
     "verbose",
@@ -76,6 +79,7 @@ _INGEST_PROBLEMS = (
 _QUERY_PROBLEMS = ("bad_parameter", "database_unavailable", "overloaded")
 _CONFIRMED = tuple((status, "Preference-Applied") for status in (201, 202, 207))
 _TAGGED = ((200, "ETag"), (304, "ETag"), (200, "Cache-Control"))
+_TABLE = (*_TAGGED, (200, "Vary"), (200, "Content-Disposition"))
 
 
 def _ingest_route(path: str, summary: str, prefix: str, kinds: tuple[Kind, ...]) -> Route:
@@ -116,11 +120,12 @@ def _kind_routes(kind: Kind) -> tuple[Route, ...]:
             "analytics",
             "analytics",
             f"Readings of a {kind.name}, page by page; of rows with one timestamp the latest correction",
-            {200: reference(f"{name}Page")},
-            ("unknown_device", *_QUERY_PROBLEMS),
-            _HISTORY,
-            headers=((200, "Link"),),
+            {200: reference(f"{name}Page"), 304: None},
+            ("unknown_device", "archive_unavailable", *_QUERY_PROBLEMS),
+            (*_HISTORY, _IF_NONE_MATCH),
+            headers=((200, "Link"), *_TABLE),
             scope="read",
+            csv=True,
         ),
     )
 
@@ -154,21 +159,39 @@ ROUTES: tuple[Route, ...] = (
         "analytics",
         "analytics",
         "Energy and efficiency of a vehicle and its meter, over 24 hours or the range asked for",
-        {200: reference("Performance")},
+        {200: reference("Performance"), 304: None},
         ("unknown_device", *_QUERY_PROBLEMS),
-        (_WINDOW, _FROM, _TO_OF_WINDOW),
+        (_WINDOW, _FROM, _TO_OF_WINDOW, FORMAT, _IF_NONE_MATCH),
+        headers=_TABLE,
         scope="read",
+        csv=True,
+    ),
+    Route(
+        "get",
+        "/v1/analytics/alerts",
+        "analytics",
+        "analytics",
+        "Pairs that lose too much in the last 24 closed hours or those asked for, the worst first; silent devices",
+        {200: reference("Alerts"), 304: None},
+        _QUERY_PROBLEMS,
+        (_WINDOW, _FROM, _TO_OF_WINDOW, *ALERTS, _IF_NONE_MATCH),
+        headers=_TABLE,
+        scope="read",
+        csv=True,
     ),
     Route(
         "get",
         "/v1/analytics/stats",
         "analytics",
         "analytics",
-        "The fleet",
-        {200: reference("Fleet")},
+        "The fleet; its energies of the last 15 minutes, or of the latest closed hours asked for",
+        {200: reference("Fleet"), 304: None},
         _QUERY_PROBLEMS,
+        (WINDOW_OF_FLEET, _IF_NONE_MATCH),
+        headers=_TAGGED,
         scope="read",
     ),
+    *PAIR_ROUTES,
     Route(
         "get",
         "/v1/live",

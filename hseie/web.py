@@ -1,5 +1,6 @@
 """What the HTTP applications share: answers in HSEIE's form, bodies in time, the last net under every request."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from hseie.browsers import admit_origins, harden
 from hseie.problems import ErrorItem, ProblemAnswer, problem_answer
 
 JSON = "application/json"
+
+SMALL_BODY_BYTES_MAX = 16_384
+"""The largest body of a request that changes something of the node, and is no reading."""
 
 PROBLEM = web.ResponseKey("problem", str)
 """On an answer that is a problem: its code, for whoever counts answers."""
@@ -65,6 +69,28 @@ async def send_continue(request: web.Request) -> None:
     if "Expect" in request.headers and request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # it is no part of the answer
+
+
+async def read_small_body(request: web.Request, timeout_s: float) -> bytes:
+    """Return the whole body of a request, as it was sent.
+
+    Raises what the safety net answers: 413 for one over SMALL_BODY_BYTES_MAX, 408 for one that does not come in time.
+    """
+    announced = request.content_length or 0
+    if announced > SMALL_BODY_BYTES_MAX:
+        raise web.HTTPRequestEntityTooLarge(SMALL_BODY_BYTES_MAX, announced)
+    if not request.content.is_eof():
+        await send_continue(request)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            while piece := await request.content.readany():
+                body += piece
+                if len(body) > SMALL_BODY_BYTES_MAX:
+                    raise web.HTTPRequestEntityTooLarge(SMALL_BODY_BYTES_MAX, len(body))
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    return bytes(body)
 
 
 def _last(response: web.Response) -> web.Response:

@@ -16,6 +16,7 @@ from hseie.acceptor.parse import ReadingParser
 from hseie.acceptor.request_head import coding_of, is_ndjson, read_preference
 from hseie.acceptor.tickets import Receipt
 from hseie.frames import Frame, Part, decode, parse_frame, shard_of
+from hseie.late_readings import marks
 from hseie.readings import METER, VEHICLE
 from hseie.writer.batch import Batch, split_lines
 from hseie.writer.dedupe import DedupeWindow
@@ -137,6 +138,23 @@ def test_add_a_frame_to_a_batch(benchmark: Any, frame: Frame) -> None:
         return batch
 
     assert benchmark(add).readings == READINGS
+
+
+def test_add_a_frame_of_many_hours(benchmark: Any, frame: Frame) -> None:
+    hours = [b"-18T%02d:" % hour for hour in range(24)]
+    lines = [line.replace(b"-18T11:", hours[place % 24]) for place, line in enumerate(split_lines(frame.parts[0].rows))]
+    part = Part(VEHICLE.number, READINGS, b"".join(line + b"\n" for line in lines))
+    batch = Batch()
+    benchmark(lambda: batch.add(1, [(part, lines)], {}))
+    assert len(batch.kinds[VEHICLE.number].hours) == 24
+
+
+def test_mark_a_frame_of_late_lines(benchmark: Any, frame: Frame) -> None:
+    batch = Batch()
+    batch.add(1, [(part, split_lines(part.rows)) for part in frame.parts], {})
+    kind = batch.kinds[VEHICLE.number]
+    closed = b"2026-11-19T00"
+    assert len(benchmark(lambda: marks(VEHICLE, kind.lines_around(closed), closed))) == READINGS
 
 
 def test_leave_out_late_states(benchmark: Any, frame: Frame) -> None:

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from hseie.http_connection import CLIENT_NAME, client_name_header
-from hseie.web import problem, say_farewell
+from hseie.web import problem, read_small_body, say_farewell
 
 # Headers that concern one connection only (RFC 9110, section 7.6.1), and the length, which is set anew.
 _HOP_BY_HOP = frozenset(
@@ -38,6 +38,9 @@ _HEALTH_PATHS = frozenset(("/health", "/readyz", "/metrics"))
 _HEALTH_CONNECTIONS_MAX = 8
 _PAGE_CONNECTIONS_MAX = 16
 _WRITE_TIMEOUT_S = 10.0
+# Requests that change something, and may have a body.
+_CHANGES = ("PUT", "DELETE")
+_CHANGE_CONNECTIONS_MAX = 8
 _STREAM_PATHS = frozenset(("/v1/live",))
 # Together the acceptors may ask for more than analytics has room for; it is the one that says no.
 _STREAMS_MAX = 100
@@ -45,16 +48,21 @@ _STREAM_SILENCE_MAX_S = 15.0
 
 
 class AnalyticsProxy:
-    """A client of analytics. Requests without a body only; the answer is streamed."""
+    """A client of analytics. A body is passed on with requests that change something only; the answer is streamed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, body_timeout_s: float) -> None:
         """`path` is the Unix socket of analytics. To be made inside the running loop."""
+        self._body_timeout_s = body_timeout_s
         self.answers: dict[int, int] = {}  # what was passed back, by status
         self._session = _session(path, _CONNECTIONS_MAX)
         # Load balancers and Prometheus do not queue behind dashboards.
         self._health_session = _session(path, _HEALTH_CONNECTIONS_MAX)
         # Pages are large and open to all: who does not read them takes no connection from those who ask.
         self._page_session = _session(path, _PAGE_CONNECTIONS_MAX)
+        # aiohttp sends again what it got no answer for, if that is idempotent by its method; what was ended would then
+        # be answered as if it had not been there. On a connection each, since an old one may be found closed.
+        self._change_session = _session(path, _CHANGE_CONNECTIONS_MAX, used_once=True)
+        self._change_session._retry_connection = False
         # Answers without an end take no connection from those that have one, and no time-out but that of silence.
         self._stream_session = _session(path, _STREAMS_MAX, total_s=None, silence_s=_STREAM_SILENCE_MAX_S)
         self._streams: set[aiohttp.ClientResponse] = set()
@@ -73,10 +81,19 @@ class AnalyticsProxy:
         url = URL(f"http://analytics{request.rel_url.raw_path_qs}", encoded=True)
         headers = _end_to_end(request.headers)
         headers.update(client_name_header(request))
-        response: web.StreamResponse | None = None
+        body = None
         session = self._session_for(request.path)
+        if request.method in _CHANGES:
+            session = self._change_session
+            body = await read_small_body(request, self._body_timeout_s)
+            headers.popall("Expect", None)  # it has been met
+            for coding in request.headers.getall("Content-Encoding", ()):
+                headers.add("Content-Encoding", coding)
+        response: web.StreamResponse | None = None
         try:
-            async with session.request(request.method, url, headers=headers, allow_redirects=False) as answer:
+            async with session.request(
+                request.method, url, headers=headers, data=body or None, allow_redirects=False
+            ) as answer:
                 response = web.StreamResponse(status=answer.status, reason=answer.reason)
                 for name, value in answer.headers.items():
                     if name.lower() not in _HOP_BY_HOP:
@@ -127,6 +144,7 @@ class AnalyticsProxy:
     async def close(self) -> None:
         await self._session.close()
         await self._page_session.close()
+        await self._change_session.close()
         await self._stream_session.close()
         await self._health_session.close()
 
@@ -139,10 +157,15 @@ def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
 
 
 def _session(
-    path: Path, connections_max: int, total_s: float | None = _ANSWER_TIMEOUT_S, silence_s: float | None = None
+    path: Path,
+    connections_max: int,
+    total_s: float | None = _ANSWER_TIMEOUT_S,
+    silence_s: float | None = None,
+    *,
+    used_once: bool = False,
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.UnixConnector(str(path), limit=connections_max),
+        connector=aiohttp.UnixConnector(str(path), limit=connections_max, force_close=used_once),
         timeout=aiohttp.ClientTimeout(total=total_s, sock_read=silence_s, connect=2.0),
         auto_decompress=False,
     )

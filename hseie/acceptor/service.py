@@ -55,7 +55,7 @@ async def serve(
     doorman = open_door(config, child.run_dir)
     routes = IngestRoutes(config, links, doorman)
     certificates = open_certificates(config.tls)
-    proxy = AnalyticsProxy(analytics_path(child.run_dir))
+    proxy = AnalyticsProxy(analytics_path(child.run_dir), config.http.body_timeout_s)
     server: Server | None = None
     sweeping = asyncio.ensure_future(_sweep(links))
     watching = [asyncio.ensure_future(watch(doorman))]

@@ -100,3 +100,16 @@ async def energy(reader: Reader, found: Sequence[Segment], window: Window, confi
         return Energy()
     row = await reader.row("performance_correlate", *meeting_arguments(counted, window.tolerance, config.device), False)
     return Energy.of(row) if row is not None else Energy()
+
+
+async def energy_of_each(
+    reader: Reader, found: Sequence[Segment], window: Window, config: Config
+) -> list[tuple[str, Energy]]:
+    """Return the sums of each vehicle that has readings in the window. Raises DatabaseUnavailableError."""
+    counted = pieces(found, window)
+    if not counted:
+        return []
+    rows = await reader.rows(
+        "performance_correlate", *meeting_arguments(counted, window.tolerance, config.device), True
+    )
+    return [(row["vehicle_id"], Energy.of(row)) for row in rows]

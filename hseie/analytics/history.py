@@ -11,15 +11,19 @@ from typing import Any
 from aiohttp import web
 
 from hseie import web as http
+from hseie.analytics.buckets import PARTS, DeviceBuckets, bucket_answer
 from hseie.analytics.current import reading_answer
+from hseie.analytics.device_readings import DeviceReadings
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
+from hseie.analytics.representation import Table, as_csv, as_json, asks_for_csv
+from hseie.analytics.rolled import floor
 from hseie.answers import rfc3339
+from hseie.archive import Archive
 from hseie.config import Config
-from hseie.database import Record
 from hseie.readings import Kind, is_device_id
 
-PARAMETERS = ("from", "to", "limit", "cursor", "order", "resolution")
+PARAMETERS = ("from", "to", "limit", "cursor", "order", "resolution", "format")
 RESOLUTIONS = {
     "raw": timedelta(0),
     "1m": timedelta(minutes=1),
@@ -68,26 +72,31 @@ class Page:
 class HistoryRoute:
     """Answers for the devices of one kind. `now` is the clock."""
 
-    def __init__(self, reader: Reader, kind: Kind, config: Config, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, reader: Reader, archive: Archive, kind: Kind, config: Config, now: Callable[[], datetime]
+    ) -> None:
         self._reader = reader
         self._kind = kind
         self._config = config
         self._now = now
+        self._readings = DeviceReadings(reader, archive, kind, config)
+        self._made = DeviceBuckets(reader, self._readings, kind, config)
 
     async def history(self, request: web.Request) -> web.Response:
         device = request.match_info["id"]
-        page = page_of(Query(request.query, PARAMETERS), self._kind.name, device, self._config, self._now())
+        query = Query(request.query, PARAMETERS)
+        as_table = asks_for_csv(query, request)
+        page = page_of(query, self._kind.name, device, self._config, self._now())
         if not is_device_id(device):
             return http.problem("unknown_device")
         readings, reached = await (self._raw(page) if page.resolution == "raw" else self._buckets(page))
         if not readings and await self._reader.row("current_state", device, kind=self._kind) is None:
             return http.problem("unknown_device")
-        return _answer(request, page, readings, reached)
+        return _answer(request, self._kind, page, readings, reached, as_table)
 
     async def _raw(self, page: Page) -> tuple[list[dict[str, Any]], datetime | None]:
-        name = "history_oldest_first" if page.ascending else "history_newest_first"
         # One more than asked for tells whether another page follows.
-        rows = await self._reader.rows(name, page.device, page.start, page.end, page.limit + 1, kind=self._kind)
+        rows = await self._readings.first(page.device, page.start, page.end, page.limit + 1, ascending=page.ascending)
         shown = rows[: page.limit]
         reached = None
         if len(rows) > page.limit:
@@ -100,13 +109,14 @@ class HistoryRoute:
         span = page.limit * page.width
         if page.ascending:
             start, end = page.start, min(page.end, page.start + span)
-            reached = end if end < page.end else None
         else:
             start, end = max(page.start, page.end - span), page.end
-            reached = start if start > page.start else None
-        rows = await self._reader.rows("history_buckets", page.device, start, end, page.width, kind=self._kind)
-        buckets = bucket_answers(self._kind, rows)
-        return (buckets if page.ascending else buckets[::-1]), reached
+        found = await self._made.between(page.device, start, end, page.width, ascending=page.ascending)
+        if page.ascending:
+            reached = found.end if found.end < page.end else None
+        else:
+            reached = found.start if found.start > page.start else None
+        return [bucket_answer(self._kind, row) for row in found.rows], reached
 
 
 def page_of(query: Query, kind: str, device: str, config: Config, now: datetime) -> Page:
@@ -123,10 +133,10 @@ def page_of(query: Query, kind: str, device: str, config: Config, now: datetime)
     query.check()
     if end is None:
         end = now + timedelta(seconds=config.ingest.future_max_s)
-    end = _floor(end - _MICROSECOND, width) + width if width else end
+    end = floor(end - _MICROSECOND, width) + width if width else end
     if start is None:
         start = end - (limit * width if width else timedelta(days=config.ingest.past_max_days + 1))
-    start = _floor(start, width) if width else start
+    start = floor(start, width) if width else start
     page = Page(kind, device, start, end, order, resolution, limit)
     cursor = query.text("cursor")
     if page.start >= page.end:
@@ -139,10 +149,6 @@ def page_of(query: Query, kind: str, device: str, config: Config, now: datetime)
             page = page.after(place)
     query.check()
     return page
-
-
-def _floor(moment: datetime, width: timedelta) -> datetime:
-    return moment - (moment - _EPOCH) % width
 
 
 def make_cursor(place: datetime, page: Page) -> str:
@@ -176,21 +182,14 @@ def _seal(body: bytes, page: Page) -> bytes:
     return zlib.crc32(body + request).to_bytes(4, "big")
 
 
-def bucket_answers(kind: Kind, rows: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return one object a bucket. Energies add up; of everything else there are average, least and most."""
-    buckets: dict[datetime, dict[str, Any]] = {}
-    for row in rows:
-        field = kind.fields[row["place"] - 1]
-        bucket = buckets.setdefault(row["bucket"], {"timestamp": rfc3339(row["bucket"]), "readings": row["readings"]})
-        if field.unit == "kWh":
-            bucket[field.wire] = float(row["sum"])
-        else:
-            average = round(float(row["avg"]), field.scale)
-            bucket[field.wire] = {"avg": average, "min": float(row["min"]), "max": float(row["max"])}
-    return list(buckets.values())
-
-
-def _answer(request: web.Request, page: Page, readings: list[dict[str, Any]], reached: datetime | None) -> web.Response:
+def _answer(
+    request: web.Request,
+    kind: Kind,
+    page: Page,
+    readings: list[dict[str, Any]],
+    reached: datetime | None,
+    as_table: bool,
+) -> web.Response:
     cursor = make_cursor(reached, page) if reached is not None else None
     headers = {}
     if cursor is not None:
@@ -199,4 +198,29 @@ def _answer(request: web.Request, page: Page, readings: list[dict[str, Any]], re
             {"from": rfc3339(page.start), "to": rfc3339(page.end), "limit": page.limit, "cursor": cursor}
         )
         headers["Link"] = f'<{following}>; rel="next"'
-    return http.json_answer({"readings": readings, "next": cursor}, headers=headers)
+    if as_table:
+        return as_csv(request, table(kind, page, readings), headers)
+    return as_json(request, {"readings": readings, "next": cursor}, headers)
+
+
+def table(kind: Kind, page: Page, readings: Sequence[dict[str, Any]]) -> Table:
+    """Return a page as a table. What a bucket says of a value has a column each: voltageAvg, voltageMin and so on."""
+    name = f"history_{kind.name}_{page.device}_{page.resolution}"
+    if page.resolution == "raw":
+        columns = [kind.id_wire, *(field.wire for field in kind.fields), "timestamp"]
+        return Table(name, columns, readings)
+    columns = ["timestamp", "readings"]
+    for field in kind.fields:
+        columns += [field.wire] if field == kind.energy else [_column(field.wire, part) for part in PARTS]
+    return Table(name, columns, [_flat(bucket) for bucket in readings])
+
+
+def _flat(bucket: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in bucket.items():
+        flat |= {_column(name, part): one for part, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _column(field: str, part: str) -> str:
+    return f"{field}{part.capitalize()}"

@@ -6,20 +6,23 @@ what feeds it belong together, and half of the figure would be none.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from hseie import web as http
 from hseie.analytics.correlation import Energy, energy, hundredths, segments
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
+from hseie.analytics.representation import Table, as_csv, as_json, asks_for_csv
 from hseie.answers import MeterSegment, Performance, rfc3339
 from hseie.config import Config
 from hseie.pairing import Segment, Window
 from hseie.readings import is_device_id
 
 DEFAULT_WINDOW = "24h"
-PARAMETERS = ("window", "from", "to")
+PARAMETERS = ("window", "from", "to", "format")
 
 
 class PerformanceRoute:
@@ -32,12 +35,15 @@ class PerformanceRoute:
 
     async def performance(self, request: web.Request) -> web.Response:
         vehicle_id = request.match_info["vehicleId"]
-        window, period = window_of(Query(request.query, PARAMETERS), self._config, self._now())
+        query = Query(request.query, PARAMETERS)
+        as_table = asks_for_csv(query, request)
+        window, period = window_of(query, self._config, self._now())
         if not is_device_id(vehicle_id) or not await self._known(vehicle_id):
             return http.problem("unknown_device")
         found = await segments(self._reader, [vehicle_id], window, self._config.analytics)
         sums = await energy(self._reader, found, window, self._config)
-        return http.json_answer(summary(vehicle_id, period, window, found, sums, self._config))
+        answer = summary(vehicle_id, period, window, found, sums, self._config)
+        return as_csv(request, table(answer)) if as_table else as_json(request, answer)
 
     async def _known(self, vehicle_id: str) -> bool:
         row = await self._reader.row("performance_vehicle_known", vehicle_id)
@@ -110,3 +116,12 @@ def flags(found: Sequence[Segment], sums: Energy, threshold_pct: float) -> list[
         "below_threshold": sums.efficiency_pct is not None and sums.efficiency_pct < threshold_pct,
     }
     return [name for name, applies in marks.items() if applies]
+
+
+def table(answer: Performance) -> Table:
+    """Return a summary as one row: the coverage beside the sums, flags with blanks between; the meters' segments are
+    left out."""
+    row: dict[str, Any] = msgspec.to_builtins(answer)
+    row |= row.pop("coverage") | {"flags": " ".join(answer.flags)}
+    del row["meters"]
+    return Table(f"performance_{answer.vehicle_id}", list(row), [row])

@@ -12,6 +12,7 @@ from hseie.problems import ErrorItem
 
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 _WINDOW = re.compile(r"([1-9][0-9]{0,5})([mhd])")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _LONGEST = timedelta(days=36_500)  # the longest ingest.past_max_days there may be: nothing can be older
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
@@ -75,6 +76,16 @@ class Query:
         if value.isascii() and value.isdigit() and len(value) < 10 and least <= int(value) <= most:
             return int(value)
         self.refuse(name, f"{name} must be a whole number from {least} to {most}")
+        return default
+
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        """Return a decimal number, written plainly: without a sign, an exponent or more than nine digits a side."""
+        value = self._given.get(name)
+        if value is None:
+            return default
+        if _NUMBER.fullmatch(value) and least <= float(value) <= most:
+            return float(value)
+        self.refuse(name, f"{name} must be a number from {least:g} to {most:g}")
         return default
 
     def flag(self, name: str) -> bool:

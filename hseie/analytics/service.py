@@ -1,4 +1,4 @@
-"""The analytics process: answers every GET from PostgreSQL and the supervisor's snapshot."""
+"""The analytics process: answers every GET from PostgreSQL and the supervisor's snapshot, and changes pairings."""
 
 import asyncio
 import socket
@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 from hseie import clock
 from hseie import web as http
 from hseie.admission import KEY_LIMITS, Doorman, key_figures, open_door, watch
+from hseie.analytics.alerts import AlertsRoute
 from hseie.analytics.audits import AuditRoute
 from hseie.analytics.current import CurrentRoute
 from hseie.analytics.entrance import entrance
@@ -24,12 +25,14 @@ from hseie.analytics.live import LISTENERS_MAX, LiveRoute
 from hseie.analytics.metrics import MetricsRoute
 from hseie.analytics.node import NodeView
 from hseie.analytics.pages import Route, page_routes
+from hseie.analytics.pairs import PairsRoutes
 from hseie.analytics.performance import PerformanceRoute
 from hseie.analytics.query import BadParameterError
 from hseie.analytics.reader import Reader, TooManyQueriesError
 from hseie.analytics.receipts import ReceiptRoutes
+from hseie.archive import Archive
 from hseie.config import Config
-from hseie.errors import DatabaseUnavailableError, NotReachableError
+from hseie.errors import ArchiveUnavailableError, DatabaseUnavailableError, NotReachableError
 from hseie.http_server import Server, start_server
 from hseie.process import Child
 from hseie.readings import KINDS
@@ -37,7 +40,7 @@ from hseie.tls import Certificates, certificate_figures, open_certificates
 
 STOP_TIMEOUT_S = 5.0
 HAND_OVER_S = 2.0
-BODY_BYTES_MAX = 65_536  # no route takes a body
+BODY_BYTES_MAX = 65_536  # of those that take one, each has a smaller limit of its own
 
 
 @dataclass(frozen=True)
@@ -128,16 +131,24 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
         app.middlewares.append(entrance(parts.doorman, bound_to_certificates=bound))
     app.middlewares.append(_not_now)
     shards = config.writer.shards
-    fleet = FleetRoute(parts.reader, config, parts.now)
+    alerts = AlertsRoute(parts.reader, config, parts.now)
+    fleet = FleetRoute(parts.reader, config, parts.now, alerts)
     health = HealthRoutes(parts.probe, parts.node, parts.now, shards)
     live = LiveRoute(parts.reader, parts.node, health, fleet, shards)
-    for path, route in {**routes(parts, fleet, health), "/v1/live": live.live}.items():
+    archive = Archive(config.archive_dir, config.retention.archive_memory_mb)
+    ready = {**routes(parts, fleet, health, archive), "/v1/analytics/alerts": alerts.alerts, "/v1/live": live.live}
+    for path, route in ready.items():
         app.router.add_get(path, route, expect_handler=http.answer_expect)
+    pairs = PairsRoutes(parts.reader, config, parts.postgres_url)
+    app.router.add_get("/v1/pairs", pairs.page, expect_handler=http.answer_expect)
+    app.router.add_put("/v1/pairs/{vehicleId}", pairs.put, expect_handler=http.answer_expect)
+    app.router.add_delete("/v1/pairs/{vehicleId}", pairs.delete, expect_handler=http.answer_expect)
     app.on_shutdown.append(live.end)
+    app.on_cleanup.append(lambda _: archive.close())
     return app, fleet, live
 
 
-def routes(parts: Parts, fleet: FleetRoute, health: HealthRoutes) -> dict[str, Route]:
+def routes(parts: Parts, fleet: FleetRoute, health: HealthRoutes, archive: Archive) -> dict[str, Route]:
     """Return the paths of this process and who answers each."""
     receipts = ReceiptRoutes(parts.reader, parts.node, parts.config)
     found: dict[str, Route] = {
@@ -153,7 +164,7 @@ def routes(parts: Parts, fleet: FleetRoute, health: HealthRoutes) -> dict[str, R
     }
     for kind in KINDS:
         current = CurrentRoute(parts.reader, kind)
-        history = HistoryRoute(parts.reader, kind, parts.config, parts.now)
+        history = HistoryRoute(parts.reader, archive, kind, parts.config, parts.now)
         found[f"/v1/ingest/{kind.name}/{{id}}/current"] = current.current
         found[f"/v1/analytics/history/{kind.name}/{{id}}"] = history.history
     return {**found, **page_routes(parts.config)}
@@ -176,6 +187,8 @@ async def _not_now(request: web.Request, handler: Handler) -> web.StreamResponse
         return http.problem("bad_parameter", f"{len(error.errors)} wrong; see errors.", error.errors)
     except DatabaseUnavailableError:
         return http.problem("database_unavailable", "PostgreSQL did not answer in time.")
+    except ArchiveUnavailableError as error:
+        return http.problem("archive_unavailable", f"Readings of archived days cannot be had: {error}.")
     except TooManyQueriesError:
         return http.problem("overloaded", "Too many queries wait for the database.")
     except NotReachableError:

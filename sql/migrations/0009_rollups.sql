@@ -164,3 +164,26 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
         ELSE 0
     END
 $$;
+
+-- A pairing without a meter: nobody feeds the vehicle, whatever its id says.
+ALTER TABLE device_pair ALTER COLUMN meter_id DROP NOT NULL;
+
+-- Counts the statements that have changed rollups of pairs. Who keeps an answer made from them keeps this number with it:
+-- while it is the same, the answer is true. Marks do not tell: one that comes and is consumed between two looks leaves
+-- nothing behind. Apart from rollup_state, because its row is locked as long as rollups are written.
+CREATE TABLE rollup_change (
+    id boolean PRIMARY KEY DEFAULT true CHECK (id),
+    number bigint NOT NULL
+) WITH (fillfactor = 50);
+INSERT INTO rollup_change (number) VALUES (0);
+
+CREATE FUNCTION hseie_rollup_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE rollup_change SET number = number + 1;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER pair_hour_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pair_hour
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();
+CREATE TRIGGER pair_day_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pair_day
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();

@@ -11,14 +11,13 @@
 -- $13 to $18: readings besides those of history: device, ac, at, id, kwh, battery_temp (null for meters). From the
 --     archive; and of each register the newest ones before its pieces, so that there is something to compare with.
 --
--- Effective: of rows with one device and timestamp the newest id. Correlated: each the other's nearest in time within
--- the piece, at most the tolerance apart, equal distances to the earlier. Nothing can lie between such a pair, so they
--- are neighbours in the merged order, and no join is needed.
+-- Effective: of rows with one device and timestamp the newest id.
 --
--- Readings that are energy as they are come from the index in order. Only where something is given, or a device sends
--- registers, are rows merged and sorted; with a plan made for the values that branch is not there otherwise.
+-- Two branches. Readings that are energy as they are come from the index in order, a piece at a time, and are sorted in
+-- its few rows. Pieces with something given, or with a register, are merged and compared, all in one go; with a plan
+-- made for the values, that branch is not there where no piece needs it.
 piece AS (
-    SELECT *
+    SELECT *, cardinality($13::text[]) > 0 OR vehicle_is_register OR meter_is_register AS merged
     FROM unnest(
         $1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
         $7::boolean[], $8::boolean[]
@@ -31,7 +30,6 @@ given AS (
     FROM unnest($13::text[], $14::boolean[], $15::timestamptz[], $16::bigint[], $17::numeric[], $18::numeric[])
         AS given (device_id, ac, at, id, kwh, battery_temp)
 ),
--- The rows of the pieces that have to be merged with others or compared with the one before.
 raw AS (
     SELECT piece.number, true AS ac, piece.meter_is_register AS is_register, history."timestamp" AS at, history.id,
         history.kwh_consumed_ac AS kwh, NULL::numeric AS battery_temp
@@ -40,8 +38,8 @@ raw AS (
         ON history.meter_id = piece.meter_id
         AND history."timestamp" >= piece.starts AND history."timestamp" < piece.ends
         AND history."timestamp" >= $9 AND history."timestamp" < $10
-    WHERE (cardinality($13::text[]) > 0 OR true = ANY($8::boolean[]))
-        AND (cardinality($13::text[]) > 0 OR piece.meter_is_register)
+    WHERE piece.merged
+        AND (cardinality($13::text[]) > 0 OR true = ANY($7::boolean[]) OR true = ANY($8::boolean[]))
     UNION ALL
     SELECT piece.number, false, piece.vehicle_is_register, history."timestamp", history.id,
         history.kwh_delivered_dc, history.battery_temp
@@ -50,18 +48,20 @@ raw AS (
         ON history.vehicle_id = piece.vehicle_id
         AND history."timestamp" >= piece.starts AND history."timestamp" < piece.ends
         AND history."timestamp" >= $9 AND history."timestamp" < $10
-    WHERE (cardinality($13::text[]) > 0 OR true = ANY($7::boolean[]))
-        AND (cardinality($13::text[]) > 0 OR piece.vehicle_is_register)
+    WHERE piece.merged
+        AND (cardinality($13::text[]) > 0 OR true = ANY($7::boolean[]) OR true = ANY($8::boolean[]))
     UNION ALL
-    SELECT piece.number, given.ac, side.is_register, given.at, given.id, given.kwh, given.battery_temp
-    FROM given
-    JOIN piece ON given.device_id = CASE WHEN given.ac THEN piece.meter_id ELSE piece.vehicle_id END
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN given.ac THEN piece.meter_is_register ELSE piece.vehicle_is_register END AS is_register
-    ) AS side
-    WHERE cardinality($13::text[]) > 0
-        AND given.at < piece.ends
-        AND given.at >= CASE WHEN side.is_register THEN piece.starts - hseie_register_reach() ELSE piece.starts END
+    SELECT piece.number, true, piece.meter_is_register, given.at, given.id, given.kwh, NULL
+    FROM piece
+    JOIN given ON given.ac AND given.device_id = piece.meter_id
+    WHERE given.at < piece.ends AND cardinality($13::text[]) > 0
+        AND given.at >= piece.starts - CASE WHEN piece.meter_is_register THEN hseie_register_reach() ELSE '0' END
+    UNION ALL
+    SELECT piece.number, false, piece.vehicle_is_register, given.at, given.id, given.kwh, given.battery_temp
+    FROM piece
+    JOIN given ON NOT given.ac AND given.device_id = piece.vehicle_id
+    WHERE given.at < piece.ends AND cardinality($13::text[]) > 0
+        AND given.at >= piece.starts - CASE WHEN piece.vehicle_is_register THEN hseie_register_reach() ELSE '0' END
 ),
 newest AS (
     SELECT DISTINCT ON (number, ac, at) *
@@ -79,63 +79,53 @@ stepped AS (
     SELECT *, CASE WHEN is_register THEN hseie_register_event(before, kwh, elapsed, $12) END AS event
     FROM compared
 ),
-reading AS (
-    SELECT piece.number, true AS ac, effective.at, effective.kwh, NULL::numeric AS battery_temp, NULL::text AS event
-    FROM piece
-    CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (history."timestamp") history."timestamp" AS at, history.kwh_consumed_ac AS kwh
-        FROM meter_history AS history
-        WHERE history.meter_id = piece.meter_id
-            AND history."timestamp" >= $9 AND history."timestamp" < $10
-            AND history."timestamp" >= piece.starts AND history."timestamp" < piece.ends
-        ORDER BY history."timestamp" DESC, history.id DESC
-    ) AS effective
-    WHERE NOT piece.meter_is_register AND cardinality($13::text[]) = 0
-    UNION ALL
-    SELECT piece.number, false, effective.at, effective.kwh, effective.battery_temp, NULL
-    FROM piece
-    CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (history."timestamp")
-            history."timestamp" AS at, history.kwh_delivered_dc AS kwh, history.battery_temp
-        FROM vehicle_history AS history
-        WHERE history.vehicle_id = piece.vehicle_id
-            AND history."timestamp" >= $9 AND history."timestamp" < $10
-            AND history."timestamp" >= piece.starts AND history."timestamp" < piece.ends
-        ORDER BY history."timestamp" DESC, history.id DESC
-    ) AS effective
-    WHERE NOT piece.vehicle_is_register AND cardinality($13::text[]) = 0
-    UNION ALL
-    SELECT stepped.number, stepped.ac, stepped.at,
-        CASE
-            WHEN stepped.is_register THEN hseie_register_kwh(stepped.event, stepped.before, stepped.kwh)
-            ELSE stepped.kwh
-        END,
-        stepped.battery_temp, stepped.event
-    FROM stepped
-    JOIN piece USING (number)
-    WHERE stepped.at >= piece.starts
-),
--- The other side's readings before and after each in the merged order, in which of equal times the vehicle's is first.
-neighbour AS (
-    SELECT *,
-        CASE WHEN ac THEN max(at) FILTER (WHERE NOT ac) OVER up ELSE max(at) FILTER (WHERE ac) OVER up END AS earlier,
-        CASE WHEN ac THEN min(at) FILTER (WHERE NOT ac) OVER down ELSE min(at) FILTER (WHERE ac) OVER down END AS later
-    FROM reading
-    WINDOW up AS (PARTITION BY number ORDER BY at, ac), down AS (PARTITION BY number ORDER BY at DESC, ac DESC)
-),
-choice AS (
-    SELECT *, CASE WHEN later IS NULL OR at - earlier <= later - at THEN earlier ELSE later END AS nearest
-    FROM neighbour
-),
--- A row whose nearest is before it, while the row just before has its nearest here: those two are of different sides, or
--- a third one would be nearer to either. So it is enough to look at the neighbour's choice and energy; each look costs
--- as much as reading the row.
 meeting AS (
-    SELECT number, ac, at, kwh, battery_temp, event,
-        CASE
-            WHEN nearest = earlier AND lag(nearest) OVER merged = at AND at - nearest <= $11 THEN lag(kwh) OVER merged
-            WHEN nearest = later AND lead(nearest) OVER merged = at AND nearest - at <= $11 THEN lead(kwh) OVER merged
-        END AS partner_kwh
-    FROM choice
-    WINDOW merged AS (PARTITION BY number ORDER BY at, ac)
+    SELECT met.*
+    FROM piece
+    CROSS JOIN LATERAL (
+        -- The number stands outside of the union, where the planner sees that it is one and the same.
+        WITH reading AS (
+            SELECT piece.number, sides.*, NULL::text AS event
+            FROM (
+                SELECT true AS ac, effective.at, effective.kwh, NULL::numeric AS battery_temp
+                FROM (
+                    SELECT DISTINCT ON (history."timestamp") history."timestamp" AS at, history.kwh_consumed_ac AS kwh
+                    FROM meter_history AS history
+                    WHERE history.meter_id = piece.meter_id
+                        AND history."timestamp" >= $9 AND history."timestamp" < $10
+                        AND history."timestamp" >= piece.starts AND history."timestamp" < piece.ends
+                    ORDER BY history."timestamp" DESC, history.id DESC
+                ) AS effective
+                UNION ALL
+                SELECT false, effective.at, effective.kwh, effective.battery_temp
+                FROM (
+                    SELECT DISTINCT ON (history."timestamp")
+                        history."timestamp" AS at, history.kwh_delivered_dc AS kwh, history.battery_temp
+                    FROM vehicle_history AS history
+                    WHERE history.vehicle_id = piece.vehicle_id
+                        AND history."timestamp" >= $9 AND history."timestamp" < $10
+                        AND history."timestamp" >= piece.starts AND history."timestamp" < piece.ends
+                    ORDER BY history."timestamp" DESC, history.id DESC
+                ) AS effective
+            ) AS sides
+        )
+\ir mutual_nearest.sql
+    ) AS met
+    WHERE NOT piece.merged AND cardinality($13::text[]) = 0
+    UNION ALL
+    SELECT met.*
+    FROM (
+        WITH reading AS (
+            SELECT stepped.number, stepped.ac, stepped.at,
+                CASE
+                    WHEN stepped.is_register THEN hseie_register_kwh(stepped.event, stepped.before, stepped.kwh)
+                    ELSE stepped.kwh
+                END AS kwh,
+                stepped.battery_temp, stepped.event
+            FROM stepped
+            JOIN piece USING (number)
+            WHERE stepped.at >= piece.starts
+        )
+\ir mutual_nearest.sql
+    ) AS met
 )

@@ -1,14 +1,9 @@
--- The effective readings of device $1 in [$2, $3) in buckets of width $4 (an interval that divides a day, or a day;
--- counted from midnight UTC): one row a bucket and value, `place` being the value's place in the declaration from 1.
-WITH effective AS (
-    SELECT DISTINCT ON ("timestamp") "timestamp", {values}
-    FROM {kind}_history
-    WHERE {id} = $1 AND "timestamp" >= $2 AND "timestamp" < $3
-    ORDER BY "timestamp" DESC, id DESC
-)
-SELECT date_bin($4, "timestamp", '2000-01-01T00:00:00Z') AS bucket, place,
-    count(*) AS readings, sum(value) AS sum, avg(value) AS avg, min(value) AS min, max(value) AS max
+-- The effective readings of a device in buckets of width {after_given} (an interval that divides a day, or a day; counted
+-- from midnight UTC), with the columns of rollups. All other parameters: see parts/effective.sql. Pieces begin and end
+-- with buckets, and do not overlap.
+WITH
+\ir ../parts/effective.sql
+SELECT date_bin({after_given}::interval, at, '2000-01-01T00:00:00Z') AS bucket, {rolled_readings}
 FROM effective
-CROSS JOIN LATERAL unnest(ARRAY[{values}]) WITH ORDINALITY AS measured (value, place)
-GROUP BY bucket, place
-ORDER BY bucket, place
+GROUP BY 1
+ORDER BY 1

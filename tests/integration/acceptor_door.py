@@ -29,6 +29,8 @@ class Door:
         self.described = closed(document(self.config))
         self._run_dir = run_dir
 
+        self.seen: list[tuple[str, bytes, str]] = []  # of what analytics got: method, body, its type
+
     async def open(self) -> "Door":
         self.writer = await Writer(self._run_dir).start()
         self.link = WriterLink(0, 8, 1 << 20, 30, shards=1)
@@ -39,11 +41,11 @@ class Door:
             while self.link.boot is None:
                 self.link.sweep(0.0, 30)
                 await asyncio.sleep(0.01)
-        self.analytics = web.AppRunner(_stand_in())
+        self.analytics = web.AppRunner(self._stand_in())
         await self.analytics.setup()
         await web.UnixSite(self.analytics, analytics_path(self._run_dir)).start()
         self.routes = IngestRoutes(self.config, [self.link])
-        self.proxy = AnalyticsProxy(analytics_path(self._run_dir))
+        self.proxy = AnalyticsProxy(analytics_path(self._run_dir), self.config.http.body_timeout_s)
         server = TestServer(make_app(self.config, self.routes, self.proxy))
         await server.start_server(auto_decompress=False)  # as hseie/http_server.py has it
         self.client = TestClient(server)
@@ -64,11 +66,13 @@ class Door:
             check_described(self.described, "post", path, answer.status, answer.headers, found)
             return answer.status, found, answer.headers
 
+    def _stand_in(self) -> web.Application:
+        async def answer(request: web.Request) -> web.Response:
+            self.seen.append((request.method, await request.read(), request.headers.get("Content-Type", "")))
+            return web.json_response(
+                {"path": request.raw_path, "method": request.method}, headers={"X-From": "analytics"}
+            )
 
-def _stand_in() -> web.Application:
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"path": request.raw_path, "method": request.method}, headers={"X-From": "analytics"})
-
-    app = web.Application()
-    app.router.add_route("*", r"/{path:[\s\S]*}", answer)
-    return app
+        app = web.Application()
+        app.router.add_route("*", r"/{path:[\s\S]*}", answer)
+        return app

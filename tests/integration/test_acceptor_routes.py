@@ -13,7 +13,9 @@ import pytest
 
 from hseie.acceptor.tickets import Refusal
 from hseie.frames import decode, parse_frame
+from hseie.ports import analytics_path
 from hseie.route_table import ROUTES
+from hseie.web import SMALL_BODY_BYTES_MAX
 from tests.described import check_described
 from tests.integration.acceptor_door import Door
 
@@ -252,3 +254,49 @@ async def test_who_waits_for_a_commit_when_the_acceptor_goes_gets_the_receipt_of
         status, body, headers = await waiting
     assert (status, body["mode"]) == (202, "queued")
     assert "Preference-Applied" not in headers
+
+
+async def test_changes_are_passed_on_with_their_bodies(door: Door) -> None:
+    for method, body, type_ in (("PUT", b'{"meterId": "A"}', "application/json"), ("DELETE", b"", "")):
+        headers = {"Content-Type": type_} if type_ else {}
+        async with door.client.request(method, "/v1/pairs/V?a=1", data=body or None, headers=headers) as answer:
+            assert await answer.json() == {"path": "/v1/pairs/V?a=1", "method": method}
+        assert door.seen.pop() == (method, body, type_)
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with door.client.put("/v1/pairs/V", data=gzip.compress(b"{}"), headers=packed) as answer:
+        assert answer.status == 200
+    assert door.seen.pop()[1] == b"{}"  # aiohttp inflates for the stand-in, which was told of the coding
+
+
+async def test_a_change_with_too_large_a_body_is_not_passed_on(door: Door) -> None:
+    async with door.client.put("/v1/pairs/V", data=b" " * SMALL_BODY_BYTES_MAX) as answer:
+        assert answer.status == 200
+    for body in (b" " * (SMALL_BODY_BYTES_MAX + 1), _pieces(SMALL_BODY_BYTES_MAX + 1)):
+        async with door.client.put("/v1/pairs/V", data=body) as answer:
+            assert (answer.status, (await answer.json(content_type=None))["code"]) == (413, "too_large")
+    assert len(door.seen) == 1
+
+
+async def _pieces(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size):
+        yield b" "
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_change_is_sent_once_whatever_becomes_of_it(door: Door, run_dir: Path, method: str) -> None:
+    """An answer that does not come leaves open whether it was done: whoever asked may ask again, and nobody for him."""
+    await door.analytics.cleanup()
+    heads: list[bytes] = []
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readline())
+        writer.close()
+
+    analytics_path(run_dir).unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(hang_up, analytics_path(run_dir))
+    body = b'{"meterId": "A"}' if method == "PUT" else None
+    for attempt in (1, 2):
+        async with door.client.request(method, "/v1/pairs/V", data=body) as answer:
+            assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "analytics_unavailable")
+        assert heads == [f"{method} /v1/pairs/V HTTP/1.1\r\n".encode()] * attempt
+    server.close()

@@ -63,7 +63,7 @@ async def rig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[
     inside = tmp_path / "analytics.sock"
     sockets = [*bind(HOST, 0), bind_unix(inside)]
     analytics = await start_server(app, HOST, 0, reuse_port=False, keepalive_s=5.0, sockets=sockets)
-    proxy = AnalyticsProxy(inside)
+    proxy = AnalyticsProxy(inside, 30.0)
     acceptor = await start_server(
         make_app(config, IngestRoutes(config, []), proxy), HOST, 0, reuse_port=False, keepalive_s=5.0
     )

@@ -75,8 +75,6 @@ def test_pages(node: Node, beside: int, path: str) -> None:
     [
         ("/v1/ingest/meter/METER_1/current", 200),
         ("/v1/ingest/meter/NOBODY/current", 404),
-        ("/v1/analytics/history/meter/METER_1", 200),
-        ("/v1/analytics/stats", 200),
         ("/v1/analytics/stats?wrong=1", 400),
         ("/v1/ingest/queue/stats", 200),
         ("/v1/live", 200),
@@ -88,6 +86,16 @@ def test_what_shows_data_is_kept_by_nobody(node: Node, beside: int, path: str, s
     found, headers = ask(node, beside, "GET", path)
     assert (found, headers.get_all("Cache-Control")) == (status, ["no-store"])
     assert headers.get_all("X-Content-Type-Options") == ["nosniff"]
+
+
+@PORTS
+@pytest.mark.parametrize("path", ["history/meter/METER_1", "stats", "alerts", "alerts?format=csv"])
+def test_what_has_a_validator_is_kept_by_who_asked_and_asked_about_each_time(
+    node: Node, beside: int, path: str
+) -> None:
+    found, headers = ask(node, beside, "GET", f"/v1/analytics/{path}")
+    assert (found, headers.get_all("Cache-Control")) == (200, ["private, no-cache"])
+    assert headers["ETag"].startswith('"')
 
 
 @PORTS
@@ -119,7 +127,14 @@ def preflight(origin: str, method: str) -> Headers:
 @PORTS
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/v1/ingest/meter"), ("POST", "/v1/ingest/vehicle"), ("GET", "/v1/analytics/stats"), ("GET", "/v1/live")],
+    [
+        ("POST", "/v1/ingest/meter"),
+        ("POST", "/v1/ingest/vehicle"),
+        ("GET", "/v1/analytics/stats"),
+        ("GET", "/v1/live"),
+        ("PUT", "/v1/pairs/V"),
+        ("DELETE", "/v1/pairs/V"),
+    ],
 )
 def test_the_question_before_a_request_is_answered(node: Node, beside: int, method: str, path: str) -> None:
     status, headers = ask(node, beside, "OPTIONS", path, preflight(FRIEND, method))

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import hseie.analytics
 from hseie.access import NOT_ALLOWED, OVER_QUOTA
-from hseie.analytics import audits, history, performance
+from hseie.analytics import alerts, audits, fleet, history, pairs, performance, representation
 from hseie.config import Auth, Config, Http, Tls
 from hseie.openapi import document, text
 from hseie.openapi_keys import problems_of_keys
@@ -93,7 +93,7 @@ def test_readings_are_strict(wrong: dict[str, Any]) -> None:
 
 def test_answers_may_grow() -> None:
     closed = [name for name, schema in document(Config())["components"]["schemas"].items() if _is_closed(schema)]
-    assert closed == [f"{kind.name.capitalize()}Reading" for kind in KINDS]
+    assert sorted(closed) == sorted(["PairRequest", *(f"{kind.name.capitalize()}Reading" for kind in KINDS)])
 
 
 def _is_closed(schema: dict[str, Any]) -> bool:
@@ -105,16 +105,33 @@ def test_parameters_are_those_that_the_routes_know() -> None:
         "/v1/analytics/history/meter/{id}": history.PARAMETERS,
         "/v1/analytics/history/vehicle/{id}": history.PARAMETERS,
         "/v1/analytics/performance/{vehicleId}": performance.PARAMETERS,
+        "/v1/analytics/alerts": alerts.PARAMETERS,
+        "/v1/analytics/stats": fleet.PARAMETERS,
         "/v1/audit": ("days",),
+        "/v1/pairs": pairs.PARAMETERS,
         "/readyz": ("verbose",),
     }
     for route in ROUTES:
         described = {parameter.name for parameter in route.parameters if parameter.place == "query"}
-        assert described == set(known.get(route.path, ())), route.path
+        expected = ("at",) if route.method == "delete" else known.get(route.path, ())
+        assert described == set(expected), route.path
     schemas = {parameter.name: parameter.schema for route in ROUTES for parameter in route.parameters}
-    assert schemas["limit"] == {
-        "type": "integer", "minimum": 1, "maximum": history.LIMIT_MAX, "default": history.LIMIT_DEFAULT
-    }  # fmt: skip
+    limits = {
+        route.path: parameter.schema
+        for route in ROUTES
+        for parameter in route.parameters
+        if parameter.name == "limit" and not route.path.endswith("/meter/{id}")
+    }
+    assert limits == {
+        path: {"type": "integer", "minimum": 1, "maximum": module.LIMIT_MAX, "default": module.LIMIT_DEFAULT}
+        for path, module in (
+            ("/v1/analytics/history/vehicle/{id}", history),
+            ("/v1/analytics/alerts", alerts),
+            ("/v1/pairs", pairs),
+        )
+    }
+    assert schemas["of"]["enum"] == list(alerts.LISTS)
+    assert schemas["format"]["enum"] == list(representation.FORMATS)
     assert schemas["resolution"]["enum"] == list(history.RESOLUTIONS)
     assert schemas["order"]["enum"] == list(history.ORDERS)
     assert schemas["days"]["default"] == audits.DAYS
@@ -136,7 +153,7 @@ def test_operations_keep_their_names() -> None:
         "post_ingest", "post_ingest_meter", "post_ingest_vehicle", "get_ingest_jobs_jobId", "get_ingest_queue_stats",
         "get_ingest_meter_id_current", "get_analytics_history_vehicle_id", "get_analytics_performance_vehicleId",
         "get_analytics_stats", "get_audit", "get_health", "get_livez", "get_readyz", "get_metrics",
-        "get_api_openapi_json",
+        "get_api_openapi_json", "get_pairs", "put_pairs_vehicleId", "delete_pairs_vehicleId",
     }  # fmt: skip
 
 

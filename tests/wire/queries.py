@@ -12,6 +12,8 @@ _MOMENT = datetime(2026, 2, 9, 12, tzinfo=UTC)
 _PAGE = Page("meter", "A", _MOMENT, _MOMENT, "desc", "raw", 10)
 HISTORY = "/v1/analytics/history/meter/A"
 PERFORMANCE = "/v1/analytics/performance/A"
+ALERTS = "/v1/analytics/alerts"
+STATS = "/v1/analytics/stats"
 
 
 def _asked(name: str, path: str, status: int, code: str = "", *errors: str, answer_has: tuple[str, ...] = ()) -> Row:
@@ -28,6 +30,12 @@ def _history(name: str, query: str, *errors: str) -> Row:
 def _performance(name: str, query: str, *errors: str) -> Row:
     code = ("bad_parameter", 400) if errors else ("unknown_device", 404)
     return _asked(f"performance: {name}", f"{PERFORMANCE}?{query}", code[1], code[0], *errors)
+
+
+def _fleet(name: str, path: str, query: str, *errors: str, answer_has: tuple[str, ...] = ()) -> Row:
+    code = ("bad_parameter", 400) if errors else ("", 200)
+    name = f"{path.rpartition('/')[2]}: {name}"
+    return _asked(name, f"{path}?{query}", code[1], code[0], *errors, answer_has=answer_has)
 
 
 _CURSOR = make_cursor(_MOMENT, _PAGE)
@@ -154,6 +162,100 @@ _WINDOWS = (
     _performance("a parameter of another route", "limit=1", "/limit unknown_parameter"),
 )
 
+_FORMATS = tuple(
+    row
+    for name, text in {
+        "that is none": "xml",
+        "in capitals": "CSV",
+        "empty": "",
+        "as a media type": "text/csv",
+        "with a NUL": "csv%00",
+        "of mark-up": f"%3Cb%3E{MARKER}",
+    }.items()
+    for row in (
+        _history(f"format {name}", f"format={text}", "/format bad_value"),
+        _performance(f"format {name}", f"format={text}", "/format bad_value"),
+        _fleet(f"format {name}", ALERTS, f"format={text}", "/format bad_value"),
+    )
+)
+
+_FLEET = (
+    *(
+        _fleet(f"limit {name}", ALERTS, f"limit={text}", "/limit bad_value")
+        for name, text in {"0": "0", "one too large": "1001", "negative": "-1", "empty": "", "a word": MARKER}.items()
+    ),
+    *(
+        _fleet(f"threshold {name}", ALERTS, f"threshold={text}", "/threshold bad_value")
+        for name, text in {
+            "negative": "-1",
+            "too large": "1000.1",
+            "empty": "",
+            "a word": MARKER,
+            "no number": "nan",
+            "endless": "inf",
+            "with an exponent": "8e1",
+            "with a plus": "%2B85",
+            "with a percent sign": "85%25",
+            "with a comma": "84,5",
+            "without digits in front": ".5",
+            "without digits behind": "85.",
+            "in Arabic digits": "%D9%A8%D9%A5",
+            "huge": "9" * 400,
+            "precise beyond reason": "85." + "0" * 400 + "1",
+            "with a NUL": "85%00",
+        }.items()
+    ),
+    *(
+        _fleet(f"of {name}", ALERTS, f"of={text}", "/of bad_value")
+        for name, text in {"nothing": "", "something else": "devices", "both": "pairs,silent"}.items()
+    ),
+    *(
+        _fleet(f"window {name}", path, f"window={text}", "/window bad_value")
+        for path in (ALERTS, STATS)
+        for name, text in {
+            "without a unit": "24",
+            "0": "0h",
+            "of weeks": "1w",
+            "empty": "",
+            "longer than readings may be old": "401d",
+            "huge": "999999999999d",
+        }.items()
+    ),
+    _fleet("window shorter than an hour", STATS, "window=59m", "/window bad_value"),
+    _fleet("window twice", STATS, "window=1h&window=1h", "/window bad_value"),
+    _fleet("a parameter of another route", STATS, "from=@-60@", "/from unknown_parameter"),
+    _fleet("window and from", ALERTS, "window=1h&from=@-60@", "/window bad_value"),
+    _fleet("to without from", ALERTS, "to=@-60@", "/from bad_value"),
+    _fleet("from after to", ALERTS, "from=@-60@&to=@-120@", "/to bad_value"),
+    _fleet("a parameter of another route", ALERTS, "resolution=1h", "/resolution unknown_parameter"),
+    _fleet(
+        "everything wrong at once",
+        ALERTS,
+        "window=x&limit=x&threshold=x&format=x&of=x&page=2",
+        "/page unknown_parameter",
+        "/format bad_value",
+        "/limit bad_value",
+        "/threshold bad_value",
+        "/of bad_value",
+        "/window bad_value",
+    ),
+    _fleet("everything right at once", ALERTS, "window=400d&limit=1000&threshold=1000&format=json&of=silent"),
+    _fleet("the least of everything", ALERTS, "from=@-60@&to=@0@&limit=1&threshold=0.0"),
+    _fleet("window of an hour", STATS, "window=60m"),
+    _fleet("window as long as readings may be old", STATS, "window=400d"),
+    _fleet(
+        "as CSV",
+        ALERTS,
+        "format=csv&of=silent",
+        answer_has=(
+            "Content-Type: text/csv; charset=utf-8",
+            'Content-Disposition: attachment; filename="alerts_silent.csv"',
+            "Cache-Control: private, no-cache",
+            "kind,deviceId,lastReading,cadence,silentFor\r\n",
+        ),
+    ),
+)
+
 _OTHERS = (
     *(
         _asked(f"audit: days {name}", f"/v1/audit?days={text}", 400, "bad_parameter", "/days bad_value")
@@ -215,4 +317,4 @@ _IDS = tuple(
     }.items()
 )
 
-ROWS = (*_HISTORY, *_CURSORS, *_WINDOWS, *_OTHERS, *_IDS)
+ROWS = (*_HISTORY, *_CURSORS, *_WINDOWS, *_FORMATS, *_FLEET, *_OTHERS, *_IDS)

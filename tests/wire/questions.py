@@ -11,13 +11,27 @@ from hseie.analytics.history import ORDERS, RESOLUTIONS, Page, make_cursor
 from hseie.readings import KINDS
 from tests.wire.generated import good_ids, good_times, mutated, texts
 
-NAMES = ("from", "to", "limit", "cursor", "order", "resolution", "window", "days", "verbose")
+NAMES = (
+    "from",
+    "to",
+    "limit",
+    "cursor",
+    "order",
+    "resolution",
+    "format",
+    "window",
+    "threshold",
+    "of",
+    "days",
+    "verbose",
+)
 _PATHS = (
     *(f"/v1/ingest/{kind.name}/{{}}/current" for kind in KINDS),
     *(f"/v1/analytics/history/{kind.name}/{{}}" for kind in KINDS for _ in range(4)),
     *("/v1/analytics/performance/{}",) * 4,
     "/v1/ingest/jobs/{}",
     "/v1/analytics/stats",
+    *("/v1/analytics/alerts",) * 4,
     "/v1/audit",
     "/readyz",
     "/health",
@@ -60,6 +74,9 @@ class Values:
             "order": st.sampled_from((*ORDERS, "up")),
             "resolution": st.sampled_from((*RESOLUTIONS, "2h")),
             "window": st.sampled_from(_WINDOWS),
+            "format": st.sampled_from(("json", "csv", "xml")),
+            "threshold": st.sampled_from(("85", "0", "1000", "99.5", "-1", "1e2", "nan", "9" * 30)),
+            "of": st.sampled_from(("pairs", "silent", "all")),
             "days": st.sampled_from(("1", "2", "all", "0", "36501")),
             "verbose": st.sampled_from(("", "true", "0", "maybe")),
         }
@@ -88,9 +105,11 @@ def questions(draw: st.DrawFn, devices: Sequence[str], values: Values) -> str:
     path = path.format(quote(device, safe="", errors="surrogatepass"))
     names = NAMES
     if "history" in path:
-        names = NAMES[:6]
+        names = NAMES[:7]
     elif "performance" in path:
-        names = ("from", "to", "window")
+        names = ("from", "to", "window", "format")
+    elif "alerts" in path:
+        names = ("from", "to", "window", "limit", "threshold", "format", "of")
     pairs = draw(parameters(values, names if draw(st.integers(0, 9)) else NAMES))
     encoded = [f"{quote(name, errors='surrogatepass')}={quote(value, errors='surrogatepass')}" for name, value in pairs]
     query = "&".join(encoded)

@@ -23,7 +23,9 @@ PROBLEMS_ELSEWHERE = {
     "not_ready": "tests/faults/test_limits.py",
     "ack_timeout": "tests/faults/test_limits.py",
     "database_unavailable": "tests/integration/test_analytics_routes.py",
+    "archive_unavailable": "tests/integration/test_analytics_archived.py",
     "analytics_unavailable": "tests/integration/test_acceptor_routes.py",
+    "pair_conflict": "tests/integration/test_pairs_routes.py",
     # Each needs keys.
     "unauthorized": "tests/system/test_keys.py",
     "forbidden": "tests/system/test_keys.py",

@@ -1,0 +1,83 @@
+"""What may be asked of the whole fleet's rollups: ranges of whole hours that are closed, and whether an answer is still
+true that was made from them."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from hseie.analytics.reader import Reader
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """Rollups are there for the hours before `until` (None: there are none yet).
+
+    `number` counts how often rollups of pairs have changed: what was made from them is true while it is the same.
+    """
+
+    until: datetime | None
+    number: int
+
+
+@dataclass(frozen=True)
+class Hours:
+    """A half-open range of whole hours, not empty."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def parts(self) -> tuple[datetime, datetime, datetime, datetime]:
+        """Start, first and last bound of the whole UTC days inside, and end; where there is no whole day, both bounds
+        are the end, and all is hours."""
+        first, last = ceiling(self.start, DAY), floor(self.end, DAY)
+        return (self.start, first, last, self.end) if first < last else (self.start, self.end, self.end, self.end)
+
+
+async def rolled(reader: Reader) -> Rolled:
+    """Return what rollups there are. Raises DatabaseUnavailableError and TooManyQueriesError."""
+    row = await reader.row("rollup_known")
+    return Rolled(row["rolled_until"], row["number"]) if row is not None else Rolled(None, 0)
+
+
+async def pending(reader: Reader, hours: Hours) -> int:
+    """Return how many marks wait that may change what rollups say of `hours`. Raises as `rolled`."""
+    row = await reader.row("rollup_pending", hours.start, hours.end)
+    return int(row["pending"]) if row is not None else 0
+
+
+def latest_hours(length: timedelta, known: Rolled, now: datetime) -> Hours | None:
+    """Return the latest closed hours that `length` fits into; None where none is closed.
+
+    They end with the rollups and not with the clock: shortly after the full hour the former one is not yet closed.
+    """
+    if known.until is None:
+        return None
+    end = floor(min(known.until, now), HOUR)
+    return Hours(end - ceiling_of(length), end)
+
+
+def hours_between(start: datetime, end: datetime, known: Rolled) -> Hours | None:
+    """Return the closed ones of the hours that [start, end) touches; None where there is none."""
+    if known.until is None:
+        return None
+    first, last = floor(start, HOUR), min(ceiling(end, HOUR), known.until)
+    return Hours(first, last) if first < last else None
+
+
+def floor(moment: datetime, width: timedelta) -> datetime:
+    """Return the start of the bucket of `width` that `moment` lies in; buckets count from midnight UTC."""
+    return moment - (moment - _EPOCH) % width
+
+
+def ceiling(moment: datetime, width: timedelta) -> datetime:
+    """Return the first start of a bucket of `width` that is not before `moment`."""
+    return moment + (_EPOCH - moment) % width
+
+
+def ceiling_of(length: timedelta) -> timedelta:
+    """Return the least whole hours that `length` fits into."""
+    return length + -length % HOUR

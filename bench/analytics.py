@@ -15,11 +15,11 @@ import asyncio
 import contextlib
 import functools
 import json
+import logging
 import os
 import platform
 import random
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,16 +29,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
 from billion import DAYS, KEPT_DAYS, RESULTS, Growth, grow_and_measure
 from fleet_history import BYTES_A_READING, DEVICES, HOUR, Fleet, check_room, running_postgres, whole_minute
 from node import free_port, hseie, running_node, wait_until_committed  # the bench beside this one
-from observed import rows, sizes, wait_for_vacuum, watch_closing
+from observed import close_hours, rows, sizes, wait_for_vacuum
 from plot import svg
 from questions import Measured, alone, ask
 
 from hseie.embedded.server import read_url
 
 CLIENTS = 8
+CLOSED_ALONE = 5  # hours that are closed one by one, to see how long that takes
 HOURS = 25  # a day back from now, and the hour that it begins in
 INGEST_INTERVAL_MS = 6000  # ten times the nominal rate: 20,000 devices make 3,333 readings a second
 PLOT = Path(__file__).parents[1] / "docs" / "history_length.svg"
@@ -93,16 +95,14 @@ def day(options: argparse.Namespace, data: Path) -> Found:
     devices = options.devices
     with running_postgres(data) as url:
         _, end = asyncio.run(_fill_day(url, data, devices))
-    found: Found = {"devices": devices}
+        closed = close_hours(url, data, end.replace(minute=0), CLOSED_ALONE)
+    print(f"closing an hour: {', '.join(f'{took_s:.2f}' for took_s in closed)} s")
+    found: Found = {"devices": devices, "closing_s": closed}
     port = free_port()
     fresh = datetime.now(UTC) - end < timedelta(minutes=30)
     query = "" if fresh else f"?from={_text(end - 24 * HOUR)}&to={_text(end)}"
     with running_node(data, port):
         url = read_url(data / "postgres") or ""
-        closed = watch_closing(url, end.replace(minute=0))
-        found["closing_s"] = closed
-        if closed:
-            print(f"closing an hour: median {statistics.median(closed):.2f} s, longest {max(closed):.2f} s")
         wait_for_vacuum(url)
         found["sizes"] = sizes(url)
         for kind, size in found["sizes"].items():
@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, default=PLOT, help="of `length`")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     options.devices = max(1, round(DEVICES * options.scale))
     data = options.data or Path(tempfile.mkdtemp(prefix="hseie-bench-"))
     data.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,17 @@
 
 import asyncio
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import structlog
 from fleet_history import HOUR  # the bench beside this one
 
+from hseie.config_load import load
 from hseie.database import connect
+from hseie.maintenance.partitions import open_connection
+from hseie.maintenance.rollups import RollupDuty
 
 PATIENCE_S = 60.0
 Found = dict[str, Any]
@@ -25,32 +30,29 @@ def rows(url: str, sql: str, *values: Any) -> list[Any]:
     return list(asyncio.run(_asked(url, sql, *values)))
 
 
-def watch_closing(url: str, until: datetime) -> list[float]:
-    """Wait until all hours before `until` are rolled up; return the seconds that each hour took.
+async def _close_hours(url: str, data: Path, last: datetime, single: int) -> list[float]:
+    config = load(overrides={"node.data": str(data)}).config
+    duty = RollupDuty(structlog.get_logger(), config)
+    lag = timedelta(seconds=config.maintenance.rollup_lag_s)
+    connection = await open_connection(config, url)
+    took_s = []
+    try:
+        for hour in range(-single, 1):
+            began = time.monotonic()
+            while await duty.work(connection, last + hour * HOUR + lag) == 0.0:
+                pass
+            took_s.append(time.monotonic() - began)
+    finally:
+        await connection.close()
+    return took_s[1:]
 
-    Gives up, with what there is, where nothing has moved for a minute.
+
+def close_hours(url: str, data: Path, last: datetime, single: int) -> list[float]:
+    """Close and roll up all hours before the whole hour `last`, by the duty of the maintenance process.
+
+    Return the seconds of each of the last `single` ones, which are done as in life: each on its own, when it is over.
     """
-
-    async def watch() -> list[float]:
-        connection = await connect(url, "bench", 10.0)
-        took: list[float] = []
-        before, moved_at = None, time.monotonic()
-        try:
-            while time.monotonic() - moved_at < PATIENCE_S:
-                now = await connection.fetchval("SELECT nullif(rolled_until, '-infinity') FROM rollup_state")
-                if now is not None and now != before:
-                    if before is not None:
-                        hours = max(1, round((now - before) / HOUR))
-                        took += [(time.monotonic() - moved_at) / hours] * hours
-                    before, moved_at = now, time.monotonic()
-                    if now >= until:
-                        break
-                await asyncio.sleep(0.02)
-        finally:
-            await connection.close()
-        return took
-
-    return asyncio.run(watch())
+    return asyncio.run(_close_hours(url, data, last, single))
 
 
 def wait_for_vacuum(url: str) -> None:

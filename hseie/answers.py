@@ -84,7 +84,13 @@ class Performance(_Answer):
     meter_id: Annotated[str | None, msgspec.Meta(description="the meter that feeds the vehicle at the window's end")]
     meters: list[MeterSegment]
     coverage: Coverage
-    flags: list[str]
+    flags: Annotated[
+        list[str],
+        msgspec.Meta(
+            description="no_meter, no_correlated_readings, above_100_percent, below_threshold; and register_jump, "
+            "register_reset, register_rollover, register_replaced for what happened to a running total in the window"
+        ),
+    ]
 
 
 class FleetEnergy(_Answer):
@@ -116,9 +122,12 @@ class Fleet(_Answer):
     efficiency_ratio: Percent | None
     energy: FleetEnergy | None
     alerts: Annotated[
-        int | None, msgspec.Meta(description="pairs of `/v1/analytics/alerts`; null where nothing could be judged")
+        int | None,
+        msgspec.Meta(description="pairs of `/v1/analytics/alerts`; null: they could not be judged, or not in time"),
     ]
-    silent_devices: Annotated[int | None, msgspec.Meta(description="those of `/v1/analytics/alerts`")]
+    silent_devices: Annotated[
+        int | None, msgspec.Meta(description="those of `/v1/analytics/alerts`; null: not told in time")
+    ]
     ingest_rate: Annotated[
         float | None, msgspec.Meta(description="readings committed a second, lately; null right after the start")
     ]

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from hseie.config import Device
-from hseie.readings import is_device_id
+from hseie.readings import METER, Kind, is_device_id
 from hseie.registers import is_register, power_max_kw
 
 
@@ -60,6 +60,12 @@ class Given(NamedTuple):
     id: int
     kwh: Decimal
     battery_temp: Decimal | None  # of vehicles
+
+    @classmethod
+    def of(cls, kind: Kind, row: Sequence[Any]) -> "Given":
+        """Return a reading of a kind: device, time, id, and the kind's values in their order."""
+        values = dict(zip((field.column for field in kind.fields), row[3:], strict=True))
+        return cls(row[0], kind is METER, row[1], row[2], values[kind.energy.column], values.get("battery_temp"))
 
 
 def candidates(vehicle_id: str, vehicle_prefix: str, meter_prefix: str) -> list[str]:

@@ -12,10 +12,10 @@ import msgspec
 from aiohttp import web
 
 from hseie import web as http
-from hseie.analytics.correlation import Energy, energy, hundredths, segments
+from hseie.analytics.correlation import hundredths
 from hseie.analytics.query import Query
-from hseie.analytics.reader import Reader
 from hseie.analytics.representation import Table, as_csv, as_json, asks_for_csv
+from hseie.analytics.sums import Sums, VehicleSums
 from hseie.answers import MeterSegment, Performance, rfc3339
 from hseie.config import Config
 from hseie.pairing import Segment, Window
@@ -28,8 +28,8 @@ PARAMETERS = ("window", "from", "to", "format")
 class PerformanceRoute:
     """Answers for one vehicle. `now` is the clock."""
 
-    def __init__(self, reader: Reader, config: Config, now: Callable[[], datetime]) -> None:
-        self._reader = reader
+    def __init__(self, sums: VehicleSums, config: Config, now: Callable[[], datetime]) -> None:
+        self._sums = sums
         self._config = config
         self._now = now
 
@@ -38,16 +38,11 @@ class PerformanceRoute:
         query = Query(request.query, PARAMETERS)
         as_table = asks_for_csv(query, request)
         window, period = window_of(query, self._config, self._now())
-        if not is_device_id(vehicle_id) or not await self._known(vehicle_id):
+        sums = await self._sums.of(vehicle_id, window) if is_device_id(vehicle_id) else None
+        if sums is None:
             return http.problem("unknown_device")
-        found = await segments(self._reader, [vehicle_id], window, self._config.analytics)
-        sums = await energy(self._reader, found, window, self._config)
-        answer = summary(vehicle_id, period, window, found, sums, self._config)
+        answer = summary(vehicle_id, period, sums, self._config)
         return as_csv(request, table(answer)) if as_table else as_json(request, answer)
-
-    async def _known(self, vehicle_id: str) -> bool:
-        row = await self._reader.row("performance_vehicle_known", vehicle_id)
-        return row is not None and row["exists"]
 
 
 def window_of(query: Query, config: Config, now: datetime) -> tuple[Window, str]:
@@ -78,11 +73,10 @@ def window_of(query: Query, config: Config, now: datetime) -> tuple[Window, str]
     return window, period
 
 
-def summary(
-    vehicle_id: str, period: str, window: Window, found: Sequence[Segment], sums: Energy, config: Config
-) -> Performance:
+def summary(vehicle_id: str, period: str, found: Sums, config: Config) -> Performance:
     """Return the answer for the sums of a window."""
-    inside = [segment for segment in found if segment.starts < window.end and segment.ends > window.start]
+    window, sums = found.window, found.energy
+    inside = [segment for segment in found.segments if segment.starts < window.end and segment.ends > window.start]
     return Performance(
         vehicle_id=vehicle_id,
         period=period,
@@ -102,20 +96,21 @@ def summary(
             for segment in inside
         ],
         coverage=sums.coverage,
-        flags=flags(inside, sums, config.analytics.alert_efficiency_pct),
+        flags=flags(inside, found, config.analytics.alert_efficiency_pct),
     )
 
 
-def flags(found: Sequence[Segment], sums: Energy, threshold_pct: float) -> list[str]:
-    """Name what a reader of the numbers should know first."""
+def flags(inside: Sequence[Segment], found: Sums, threshold_pct: float) -> list[str]:
+    """Name what a reader of the numbers should know first. What happened to registers is named after their events."""
+    sums = found.energy
     marks = {
-        "no_meter": all(segment.meter_id is None for segment in found),
+        "no_meter": all(segment.meter_id is None for segment in inside),
         "no_correlated_readings": sums.correlated == 0,
         # DC without any AC is beyond every percentage, and nothing to divide by.
         "above_100_percent": sums.dc_kwh > sums.ac_kwh,
         "below_threshold": sums.efficiency_pct is not None and sums.efficiency_pct < threshold_pct,
     }
-    return [name for name, applies in marks.items() if applies]
+    return [name for name, applies in marks.items() if applies] + [f"register_{event}" for event in found.events]
 
 
 def table(answer: Performance) -> Table:

@@ -1,8 +1,9 @@
 """Reads from PostgreSQL for the routes: a bounded number at a time, with one error for "not now"."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import structlog
@@ -70,6 +71,30 @@ class Reader:
         Raises DatabaseUnavailableError (no connection in time, lost, or cancelled by its time-out) and
         TooManyQueriesError.
         """
+        async with self._connection(name) as connection:
+            found: Sequence[Record] = await connection.fetch(statement(name, kind), *values)
+            return found
+
+    async def row(self, name: str, *values: Any, kind: Kind | None = None) -> Record | None:
+        """Run the statement and return its first row, or None. Raises as `rows`."""
+        found = await self.rows(name, *values, kind=kind)
+        return found[0] if found else None
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["Snapshot"]:
+        """Give what several statements in a row see of one moment. It holds a connection: leave it soon.
+
+        Raises as `rows`, for each statement too, and what is raised inside.
+        """
+        async with (
+            self._connection("snapshot") as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield Snapshot(connection)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, name: str) -> AsyncIterator[Any]:
+        """Give a connection, for a statement or for some, and count how that went."""
         if self.busy >= self.busy_max:
             self._count("overloaded")
             raise TooManyQueriesError("too many queries wait for a connection")
@@ -78,8 +103,11 @@ class Reader:
         try:
             async with self._pool.acquire(timeout=self._wait_s) as connection:
                 failpoints.reach("analytics.query")
-                found: Sequence[Record] = await connection.fetch(statement(name, kind), *values)
+                yield connection
         except Exception as error:
+            if isinstance(error, HseieError) and not isinstance(error, DatabaseUnavailableError):
+                self._count("answered")  # what is raised between two statements is no fault of theirs
+                raise
             if classify(error) not in (Failure.UNAVAILABLE, Failure.RETRY):
                 self._count("error")
                 raise
@@ -92,14 +120,24 @@ class Reader:
             self._away = False  # the next failure is news again
             self._count("answered")
             self.seconds.observe(time.monotonic() - began)
-            return found
         finally:
             self.busy -= 1
 
-    async def row(self, name: str, *values: Any, kind: Kind | None = None) -> Record | None:
-        """Run the statement and return its first row, or None. Raises as `rows`."""
-        found = await self.rows(name, *values, kind=kind)
-        return found[0] if found else None
-
     def _count(self, outcome: str) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+
+class Snapshot:
+    """Statements on one connection, in one transaction: all see the same."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def rows(self, name: str, *values: Any, kind: Kind | None = None) -> Sequence[Record]:
+        """Run the statement `name` and return its rows."""
+        return await self.fetch(statement(name, kind), *values)
+
+    async def fetch(self, text: str, *values: Any) -> Sequence[Record]:
+        """Run a statement and return its rows."""
+        found: Sequence[Record] = await self._connection.fetch(text, *values)
+        return found

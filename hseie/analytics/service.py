@@ -30,6 +30,7 @@ from hseie.analytics.performance import PerformanceRoute
 from hseie.analytics.query import BadParameterError
 from hseie.analytics.reader import Reader, TooManyQueriesError
 from hseie.analytics.receipts import ReceiptRoutes
+from hseie.analytics.sums import VehicleSums
 from hseie.archive import Archive
 from hseie.config import Config
 from hseie.errors import ArchiveUnavailableError, DatabaseUnavailableError, NotReachableError
@@ -151,10 +152,11 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
 def routes(parts: Parts, fleet: FleetRoute, health: HealthRoutes, archive: Archive) -> dict[str, Route]:
     """Return the paths of this process and who answers each."""
     receipts = ReceiptRoutes(parts.reader, parts.node, parts.config)
+    performance = PerformanceRoute(VehicleSums(parts.reader, archive, parts.config), parts.config, parts.now)
     found: dict[str, Route] = {
         "/v1/ingest/queue/stats": receipts.queue_stats,
         "/v1/ingest/jobs/{jobId}": receipts.job,
-        "/v1/analytics/performance/{vehicleId}": PerformanceRoute(parts.reader, parts.config, parts.now).performance,
+        "/v1/analytics/performance/{vehicleId}": performance.performance,
         "/v1/analytics/stats": fleet.stats,
         "/v1/audit": AuditRoute(parts.config, parts.postgres_url, parts.now).audit,
         "/health": health.health,

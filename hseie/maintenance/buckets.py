@@ -119,14 +119,9 @@ class Buckets:
             rows = await self._raw.archived(
                 connection, kind, {read.device_id for read in reads}, *_span(reads)
             ) + await self._raw.before(connection, kind, registers)
-            given += [_given(kind, row) for row in rows]
+            given += [Given.of(kind, row) for row in rows]
         return given
 
 
 def _span(reads: Sequence[Stretch]) -> tuple[datetime, datetime]:
     return min(read.starts for read in reads), max(read.ends for read in reads)
-
-
-def _given(kind: Kind, row: Sequence[Any]) -> Given:
-    values = dict(zip((field.column for field in kind.fields), row[3:], strict=True))
-    return Given(row[0], kind is METER, row[1], row[2], values[kind.energy.column], values.get("battery_temp"))

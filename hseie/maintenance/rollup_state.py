@@ -1,18 +1,13 @@
 """How far rollups are, and with which settings they are made."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hseie import failpoints
-from hseie.config import Config
 from hseie.database import statement
 from hseie.maintenance.buckets import begin
 from hseie.maintenance.stretches import NEVER, hour_of
-
-# Raised with the rules that stand in sql/parts, so that rollups of former rules are made anew.
-RULES = 1
 
 
 @dataclass(frozen=True)
@@ -29,23 +24,6 @@ class State:
     def days_until(self) -> datetime:
         """Before which UTC day all are rolled up."""
         return NEVER if self.rolled_until == NEVER else self.rolled_until.replace(hour=0)
-
-
-def settings_of(config: Config) -> str:
-    """Return what rollups depend on besides readings, as text."""
-    analytics, device = config.analytics, config.device
-    return json.dumps(
-        {
-            "rules": RULES,
-            "correlation_window_s": analytics.correlation_window_s,
-            "vehicle_prefix": analytics.vehicle_prefix,
-            "meter_prefix": analytics.meter_prefix,
-            "energy": device.energy,
-            "energy_of": device.energy_of,
-            "register_power_max_kw": device.register_power_max_kw,
-        },
-        sort_keys=True,
-    )
 
 
 def last_closable(now: datetime, lag: timedelta) -> datetime:

@@ -23,6 +23,7 @@ from hseie.maintenance.remaking import Remaking
 from hseie.maintenance.rolling import Rolling
 from hseie.maintenance.rollup_state import State
 from hseie.maintenance.stretches import NEVER, day_start
+from hseie.rollup_settings import settings_of
 
 # Of each step in a round; a transaction that has begun is finished.
 STEP_S = 10.0
@@ -39,7 +40,7 @@ class RollupDuty:
     def __init__(self, log: Any, config: Config) -> None:
         self.interval_s = config.maintenance.rollup_interval_s
         self._lag = timedelta(seconds=config.maintenance.rollup_lag_s)
-        self._settings = rollup_state.settings_of(config)
+        self._settings = settings_of(config)
         self._log = log
         self._raw = RawReadings(config)
         buckets = Buckets(config, self._raw)

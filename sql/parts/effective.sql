@@ -48,12 +48,14 @@ compared AS (
     FROM newest
     WINDOW device AS (PARTITION BY number ORDER BY at)
 ),
+-- Fenced by OFFSET 0, or the event would be worked out wherever it is mentioned.
 stepped AS (
     SELECT compared.*, piece.device_id, piece.is_register,
         CASE WHEN piece.is_register THEN hseie_register_event(before, {energy}, elapsed, $7) END AS event
     FROM compared
     JOIN piece USING (number)
     WHERE compared.at >= piece.starts
+    OFFSET 0
 ),
 effective AS (
     SELECT piece.number, piece.device_id, newest.*, NULL::text AS event, NULL::numeric AS before, NULL::numeric AS after

@@ -75,9 +75,11 @@ compared AS (
     FROM newest
     WINDOW device AS (PARTITION BY number, ac ORDER BY at)
 ),
+-- Fenced by OFFSET 0, or the event would be worked out wherever it is mentioned.
 stepped AS (
     SELECT *, CASE WHEN is_register THEN hseie_register_event(before, kwh, elapsed, $12) END AS event
     FROM compared
+    OFFSET 0
 ),
 meeting AS (
     SELECT met.*

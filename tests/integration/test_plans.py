@@ -118,7 +118,7 @@ class Database:
             )
             self.execute(f"VACUUM ANALYZE {table}")
         self.session = self.runner.run(database.connect(url, "tests", 10, session_settings(Config())))
-        self.before = self.plan("history_buckets", "METER_007", START, START + DAY, MINUTE, kind=METER)
+        self.before = self.plan("history_buckets", *hours(METER, START, START + DAY), MINUTE, kind=METER)
 
     def close(self) -> None:
         self.runner.run(database.close(self.session))
@@ -186,8 +186,26 @@ ONE_DEVICE: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
         for name, more in {
             "history_newest_first": (1001,),
             "history_oldest_first": (1001,),
-            "history_buckets": (15 * MINUTE,),
         }.items()
+    ),
+    *(
+        ("history_buckets", kind, (*hours(kind, NOON - DAY, NOON), 15 * MINUTE), days(kind.name, 1, 2))
+        for kind in KINDS
+    ),
+]
+
+# Write, so they are planned and not run.
+OF_ROLLUPS: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
+    *(
+        (name, kind, tuple(hours(kind, NOON, NOON + HOUR)), days(kind.name, 2))
+        for kind in KINDS
+        for name in ("rollup_hours", "rollup_events")
+    ),
+    (
+        "rollup_pair_hours",
+        None,
+        (*meeting(NOON, NOON + HOUR), ["VEHICLE_007"], [NOON], [NOON + HOUR]),
+        days("meter", 2) | days("vehicle", 2),
     ),
 ]
 

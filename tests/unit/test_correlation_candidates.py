@@ -7,6 +7,7 @@ import pytest
 
 from hseie.analytics.correlation import Energy, hundredths
 from hseie.analytics.performance import flags, summary
+from hseie.analytics.sums import Sums
 from hseie.config import Config
 from hseie.pairing import Segment, Window, candidates
 
@@ -53,14 +54,20 @@ def _energy(ac: str, dc: str, correlated: int = 10) -> Energy:
     ],
 )
 def test_flags(sums: Energy, marks: list[str]) -> None:
-    segment = Segment("V", "M", NOW - timedelta(days=1), NOW)
-    assert flags([segment], sums, 85.0) == marks
+    window = Window(NOW - timedelta(days=1), NOW, timedelta(seconds=30))
+    segments = [Segment("V", "M", window.start, window.end)]
+    assert flags(segments, Sums(window, segments, sums, []), 85.0) == marks
+    assert flags(segments, Sums(window, segments, sums, ["jump", "reset"]), 85.0) == [
+        *marks,
+        "register_jump",
+        "register_reset",
+    ]
 
 
 def test_a_vehicle_without_a_meter_says_so() -> None:
     window = Window(NOW - timedelta(hours=24), NOW, timedelta(seconds=30))
     segment = Segment("V", None, window.read_start, window.read_end)
-    answer = summary("V", "24h", window, [segment], Energy(vehicle_readings=3), Config())
+    answer = summary("V", "24h", Sums(window, [segment], Energy(vehicle_readings=3), []), Config())
     assert answer.flags == ["no_meter", "no_correlated_readings"]
     assert (answer.meter_id, answer.efficiency_ratio, answer.coverage.share) == (None, None, 0.0)
     assert answer.meters[0].from_ == "2026-02-08T12:00:00.000Z"
@@ -73,7 +80,7 @@ def test_segments_that_lie_in_the_margin_only_are_not_shown() -> None:
         Segment("V", "M", window.start, window.end),
         Segment("V", "NEXT", window.end, window.read_end),
     ]
-    answer = summary("V", "1h", window, found, Energy(), Config())
+    answer = summary("V", "1h", Sums(window, found, Energy(), []), Config())
     assert [segment.meter_id for segment in answer.meters] == ["M"]
     assert answer.meter_id == "M"
     assert answer.coverage.share is None

@@ -1,0 +1,336 @@
+"""The energy of a vehicle over any window, from rollups and readings as they happen to be there, against the rule in
+Python over all rows; and without looking at what rollups can answer twice."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hseie.analytics.correlation import Energy
+from hseie.analytics.reader import Reader
+from hseie.analytics.sums import Sums, VehicleSums
+from hseie.archive import Archive
+from hseie.config import Config
+from hseie.errors import ArchiveUnavailableError
+from hseie.pairing import Window
+from hseie.readings import Kind
+from tests.integration.rollup_oracle import DAY, HOUR, Facts, pairs, stretches
+from tests.integration.rollup_world import World, configured
+from tests.integration.test_rollups import MIDNIGHT, VEHICLES, moments, readings, steps
+
+MARK = "INSERT INTO rollup_mark (kind, device_id, bucket) SELECT {} FROM rollup_state"
+
+
+class FakeArchive(Archive):
+    """Holds in memory what files would; rows are (kind, device, time, id, values)."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, 64)
+        self.rows: list[tuple[Any, ...]] = []
+        self.asked = 0
+
+    async def readings(self, parts: Any, kind: Kind, devices: Any, start: Any, end: Any, **order: Any) -> Any:
+        self.asked += 1
+        days = {part.day for part in parts if part.kind == kind.name}
+        found = [
+            (device, at, number, *values)
+            for name, device, at, number, values in self.rows
+            if name == kind.name and device in devices and start <= at < end and at.date() in days
+        ]
+        found.sort(key=lambda row: row[:3], reverse=bool(order.get("newest_first")))
+        return found[: order.get("limit")]
+
+
+class Asked(World):
+    """A world that is asked for sums, and knows how often readings were looked at."""
+
+    async def open(self) -> "Asked":
+        await super().open()
+        self.reader = await Reader.open(self.config, self.url, "tests", 1)
+        self.archive = FakeArchive(self.config.archive_dir)
+        return self
+
+    async def close(self) -> None:
+        await self.reader.close(1.0)
+        await super().close()
+
+    async def sums(self, vehicle: str, start: datetime, end: datetime) -> Sums:
+        asked = VehicleSums(self.reader, self.archive, self.config)
+        found = await asked.of(vehicle, Window(start, end, self.facts.tolerance))
+        assert found is not None
+        return found
+
+    async def without_readings(self) -> None:
+        """Take all readings away, so that only rollups can answer."""
+        await self.writer.execute("TRUNCATE meter_history, vehicle_history")
+
+    async def archive_day(self, day: date, state: str = "archived") -> None:
+        """Move a UTC day from history to the archive, or give it up."""
+        for kind, columns in (("meter", 2), ("vehicle", 3)):
+            table = f"{kind}_history_{day:%Y_%m_%d}"
+            await self.writer.execute("SELECT hseie_make_partition($1, $2)", kind, day)
+            for row in await self.writer.fetch(f"SELECT * FROM {table}"):
+                number, _, at, device, *values = row.values()
+                assert len(values) == columns
+                if state == "archived":
+                    self.archive.rows.append((kind, device, at, number, tuple(values)))
+            await self.writer.execute(f"DROP TABLE {table}")
+            await self.writer.execute(
+                "INSERT INTO archive_part (kind, day, part, state, file, readings, booked)"
+                " VALUES ($1, $2, 1, $3, 'file', 1, 1)",
+                kind,
+                day,
+                state,
+            )
+
+
+def by_hand(facts: Facts, vehicle: str, start: datetime, end: datetime) -> Energy:
+    """The sums of [start, end), from all rows there are."""
+    rows = pairs(facts, lambda at: start <= at < end)  # type: ignore[arg-type, return-value]
+    found = [Energy(*row) for (name, inside, _), row in rows.items() if name == vehicle and inside]
+    return sum(found, Energy())
+
+
+def events_by_hand(facts: Facts, vehicle: str, start: datetime, end: datetime) -> list[str]:
+    found = {
+        event
+        for meter, first, last in stretches(facts, vehicle)
+        for kind, device in (("meter", meter or ""), ("vehicle", vehicle))
+        if facts.registers(device)
+        for at, event in facts.events(kind, device).items()
+        if max(start, first) <= at < min(end, last)
+    }
+    return sorted(found)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Asked]:
+    world = runner.run(Asked(configured(tmp_path), database_url).open())
+    runner.run(world.reset(MIDNIGHT - 5 * HOUR))
+    yield world
+    runner.run(world.close())
+
+
+async def check(world: Asked, start: datetime, end: datetime) -> None:
+    for vehicle in VEHICLES:
+        if vehicle in world.facts.devices("vehicle"):
+            found = await world.sums(vehicle, start, end)
+            assert found.energy == by_hand(world.facts, vehicle, start, end), vehicle
+            assert found.events == events_by_hand(world.facts, vehicle, start, end), vehicle
+
+
+windows = st.lists(moments, min_size=2, max_size=2, unique=True).map(sorted)
+
+
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(steps=steps, asked=st.lists(windows, min_size=2, max_size=2), late=st.lists(readings, max_size=3))
+def test_at_any_moment_sums_say_what_the_rows_say(
+    world: Asked, runner: asyncio.Runner, steps: Any, asked: Any, late: Any
+) -> None:
+    async def play() -> None:
+        await world.reset(MIDNIGHT - 5 * HOUR)
+        paired = set()
+        for name, what in steps:
+            if name == "store":
+                await world.store(*what)
+            elif name == "pair":
+                vehicle, meter, start, length = what
+                if (vehicle, start) not in paired:
+                    paired.add((vehicle, start))
+                    await world.pair(vehicle, meter, start, start + length)
+            elif name == "round":
+                await world.round(what)
+            for window in asked:
+                await check(world, *window)
+        await world.round(MIDNIGHT + timedelta(days=1, hours=2))
+        await check(world, MIDNIGHT - DAY, MIDNIGHT + DAY)
+        await world.store(*late)
+        await check(world, MIDNIGHT - DAY, MIDNIGHT + DAY)
+
+    runner.run(play())
+
+
+# --- which of both answers --------------------------------------------------------------------------------------------
+
+
+def _values(kind: str, kwh: str) -> tuple[Decimal, ...]:
+    return (Decimal(kwh), Decimal(230)) if kind == "meter" else (Decimal(50), Decimal(kwh), Decimal(25))
+
+
+def _row(kind: str, device: str, at: datetime, kwh: str) -> Any:
+    return kind, device, at, _values(kind, kwh)
+
+
+async def _filled(world: Asked, start: datetime, end: datetime) -> None:
+    """A pair that reports every five minutes, the vehicle 7 s later."""
+    rows = []
+    at = start
+    while at < end:
+        rows += [_row("meter", "METER_1", at, "1"), _row("vehicle", "VEHICLE_1", at + timedelta(seconds=7), "0.9")]
+        at += timedelta(minutes=5)
+    await world.store(*rows)
+
+
+def test_whole_hours_and_days_come_from_rollups(world: Asked, runner: asyncio.Runner) -> None:
+    async def play() -> None:
+        start, end = MIDNIGHT - 3 * HOUR, MIDNIGHT + 26 * HOUR
+        await _filled(world, start, end)
+        await world.round(end + timedelta(minutes=3))
+        whole = await world.sums("VEHICLE_1", start, end)
+        assert whole.energy.correlated == 29 * 12
+        await world.without_readings()
+        assert (await world.sums("VEHICLE_1", start, end)).energy == whole.energy
+        await world.writer.execute("DELETE FROM pair_hour WHERE bucket >= $1 AND bucket < $2", MIDNIGHT, MIDNIGHT + DAY)
+        assert (await world.sums("VEHICLE_1", start, end)).energy == whole.energy, "the day is one row"
+        # The edges are not whole: readings are asked, and there are none.
+        shifted = await world.sums("VEHICLE_1", start + timedelta(minutes=1), end - timedelta(minutes=1))
+        assert shifted.energy.correlated == 27 * 12
+
+    runner.run(play())
+
+
+@pytest.mark.parametrize(
+    ("change", "hours_read"),
+    [
+        ("UPDATE rollup_state SET settings = 'others'", 3),
+        ("UPDATE pair_by_id SET meter_id = 'METER_9'", 3),
+        ("DELETE FROM pair_by_id", 3),
+        ("UPDATE rollup_state SET rolled_until = rolled_until - interval '1 hour'", 1),
+        ("UPDATE rollup_state SET hours_from = rolled_until - interval '1 hour'", 2),
+        (MARK.format("'meter', 'METER_1', rolled_until - interval '1 hour'"), 2),
+        (MARK.format("'pair', 'VEHICLE_1', rolled_until - interval '2 hour'"), 3),
+        (MARK.format("'meter', 'METER_1', rolled_until"), 1),
+        (MARK.format("'meter', 'METER_2', rolled_until"), 0),
+    ],
+)  # fmt: skip
+def test_what_rollups_cannot_be_trusted_for_is_read(
+    world: Asked, runner: asyncio.Runner, change: str, hours_read: int
+) -> None:
+    async def play() -> None:
+        start, end = MIDNIGHT - 4 * HOUR, MIDNIGHT - HOUR
+        await _filled(world, start, end)
+        await world.round(end + timedelta(minutes=3))
+        await world.writer.execute(change)
+        assert (await world.sums("VEHICLE_1", start, end)).energy.correlated == 36
+        await world.without_readings()
+        assert (await world.sums("VEHICLE_1", start, end)).energy.correlated == 36 - 12 * hours_read
+
+    runner.run(play())
+
+
+def test_a_late_reading_of_a_register_spoils_all_after_it(world: Asked, runner: asyncio.Runner) -> None:
+    async def play() -> None:
+        start = MIDNIGHT - 5 * HOUR
+        rows = [_row("meter", "METER_R1", start + number * HOUR, str(number)) for number in range(5)]
+        rows += [_row("vehicle", "VEHICLE_R1", start + number * HOUR, str(number)) for number in range(5)]
+        await world.store(*rows)
+        await world.round(MIDNIGHT + timedelta(minutes=3))
+        assert (await world.sums("VEHICLE_R1", start, MIDNIGHT)).energy.ac_kwh == Decimal(4)
+        await world.store(_row("meter", "METER_R1", start + timedelta(minutes=30), "3.75"))
+        found = await world.sums("VEHICLE_R1", start, MIDNIGHT)
+        # The reading after it shows less than it: that step is a reset to what is shown since.
+        assert found.energy == by_hand(world.facts, "VEHICLE_R1", start, MIDNIGHT)
+        assert found.events == ["reset"]
+        assert found.energy.ac_kwh != Decimal(4)
+
+    runner.run(play())
+
+
+# --- days that are not in history -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounds", [True, False])
+def test_archived_days_answer_as_before(world: Asked, runner: asyncio.Runner, rounds: bool) -> None:
+    async def play() -> None:
+        await _filled(world, MIDNIGHT - 3 * HOUR, MIDNIGHT + 3 * HOUR)
+        # A correction, of which one row is archived and the other comes later.
+        await world.store(_row("meter", "METER_1", MIDNIGHT - HOUR, "5"))
+        if rounds:
+            await world.round(MIDNIGHT + timedelta(hours=4))
+        start, end = MIDNIGHT - timedelta(minutes=100), MIDNIGHT + timedelta(minutes=100)
+        before = await world.sums("VEHICLE_1", start, end)
+        await world.archive_day(date(2026, 2, 9))
+        assert (await world.sums("VEHICLE_1", start, end)).energy == before.energy
+        assert world.archive.asked > 0
+        await world.store(_row("meter", "METER_1", MIDNIGHT - HOUR, "7"))
+        after = await world.sums("VEHICLE_1", start, end)
+        assert after.energy.ac_kwh == before.energy.ac_kwh + 2
+
+    runner.run(play())
+
+
+def test_a_register_is_compared_with_the_newest_before_wherever_it_is(world: Asked, runner: asyncio.Runner) -> None:
+    async def play() -> None:
+        for vehicle, meter, kwh in ((MIDNIGHT - 2 * HOUR, MIDNIGHT - 2 * HOUR, "10"), (MIDNIGHT, MIDNIGHT, "14")):
+            await world.store(
+                _row("meter", "METER_R1", meter, kwh), _row("vehicle", "VEHICLE_R1", vehicle, str(int(kwh) - 1))
+            )
+        await world.archive_day(date(2026, 2, 9))
+        # What comes late for an older day is in history, and not the newest before.
+        await world.store(_row("meter", "METER_R1", MIDNIGHT - 30 * HOUR, "3"))
+        found = await world.sums("VEHICLE_R1", MIDNIGHT, MIDNIGHT + HOUR)
+        assert (found.energy.ac_kwh, found.energy.dc_kwh) == (Decimal(4), Decimal(4))
+
+    runner.run(play())
+
+
+def test_a_bound_in_a_day_that_was_given_up_moves_to_the_hour(world: Asked, runner: asyncio.Runner) -> None:
+    async def play() -> None:
+        await _filled(world, MIDNIGHT - 3 * HOUR, MIDNIGHT + 3 * HOUR)
+        await world.round(MIDNIGHT + timedelta(hours=4))
+        await world.archive_day(date(2026, 2, 9), "dropped")
+        await world.mark("meter", "METER_1", MIDNIGHT - 2 * HOUR)
+        start, end = MIDNIGHT - timedelta(minutes=90), MIDNIGHT + timedelta(minutes=90)
+        found = await world.sums("VEHICLE_1", start, end)
+        assert (found.window.start, found.window.end) == (MIDNIGHT - 2 * HOUR, end)
+        assert found.energy.correlated == 24 + 18
+        both = await world.sums("VEHICLE_1", start, MIDNIGHT - timedelta(minutes=45))
+        assert (both.window.start, both.window.end) == (MIDNIGHT - 2 * HOUR, MIDNIGHT)
+        assert both.energy.correlated == 24
+
+    runner.run(play())
+
+
+def test_an_answer_takes_so_many_archived_readings_and_no_more(
+    world: Asked, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        await _filled(world, MIDNIGHT - 3 * HOUR, MIDNIGHT)
+        await world.archive_day(date(2026, 2, 9))
+        monkeypatch.setattr("hseie.analytics.sums.ARCHIVED_MAX", 36)
+        assert (await world.sums("VEHICLE_1", MIDNIGHT - 3 * HOUR, MIDNIGHT)).energy.correlated == 36
+        monkeypatch.setattr("hseie.analytics.sums.ARCHIVED_MAX", 35)
+        with pytest.raises(ArchiveUnavailableError):
+            await world.sums("VEHICLE_1", MIDNIGHT - 3 * HOUR, MIDNIGHT)
+        assert world.reader.outcomes.get("error", 0) == 0
+
+    runner.run(play())
+
+
+async def test_a_snapshot_sees_one_moment(database_url: str, tmp_path: Path) -> None:
+    world = await Asked(configured(tmp_path), database_url).open()
+    await world.reset(MIDNIGHT)
+    other = await Reader.open(Config(), database_url, "tests", 1)
+    async with other.snapshot() as snapshot:
+        assert len(await snapshot.rows("fleet_active_vehicles", MIDNIGHT - DAY, 10)) == 0
+        await world.store(_row("vehicle", "VEHICLE_1", MIDNIGHT, "1"))
+        assert len(await snapshot.rows("fleet_active_vehicles", MIDNIGHT - DAY, 10)) == 0
+        with pytest.raises(Exception, match="read-only"):
+            await snapshot.fetch("DELETE FROM vehicle_current")
+    assert len(await other.rows("fleet_active_vehicles", MIDNIGHT - DAY, 10)) == 1
+    await other.close(1.0)
+    await world.close()

@@ -246,25 +246,31 @@ def drop_caches() -> bool:
     return True
 
 
+def cold(data: Path, question: Question, number: int) -> tuple[float, bool]:
+    """Milliseconds of the first question after a start of everything, and whether the kernel's cache was empty too."""
+    dropped = drop_caches()
+    with still_node(data) as port, contextlib.closing(Asker(port, number)) as asker:
+        return asker.ms(question), dropped
+
+
 def cold_and_warm(data: Path, questions: dict[str, Question], colds: int, warms: int) -> Found:
     found: Found = {}
     for name, question in questions.items():
-        cold, warm = [], []
-        for round_number in range(colds):
-            dropped = drop_caches()
-            with still_node(data) as port:
-                asker = Asker(port, round_number)
-                cold.append(asker.ms(question))
-                if round_number == colds - 1:
-                    warm = [asker.ms(question) for _ in range(warms)]
-                asker.close()
-        found[name] = {"cold_ms": cold, "warm_ms": warm, "dropped": dropped}
-        print(
-            f"  {name:<36} cold {statistics.median(cold):7.1f} ms (longest {max(cold):7.1f})   "
-            f"warm {statistics.median(warm):7.1f} ms (longest {max(warm):7.1f})",
-            flush=True,
-        )
+        starts = [cold(data, question, number) for number in range(colds)]
+        found[name] = {"cold_ms": [took for took, _ in starts], "dropped": all(dropped for _, dropped in starts)}
+    with still_node(data) as port, contextlib.closing(Asker(port, colds)) as asker:
+        for name, question in questions.items():
+            asker.ms(question)
+            found[name]["warm_ms"] = [asker.ms(question) for _ in range(warms)]
+    for name, times in found.items():
+        print(f"  {name:<36} cold {spread(times['cold_ms'])}   warm {spread(times['warm_ms'])}", flush=True)
     return found
+
+
+def spread(times_ms: list[float]) -> str:
+    if not times_ms:
+        return "not measured"
+    return f"{statistics.median(times_ms):7.1f} ms (longest {max(times_ms):7.1f})"
 
 
 def of_this_length(data: Path, questions: dict[str, Question], seconds: float) -> Found:

@@ -6,6 +6,7 @@ hand as `hseie.analytics.reader` has it.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from aiohttp.test_utils import TestClient, TestServer
 
 from bench.fleet_history import Fleet
 from hseie import database
-from hseie.analytics.reader import session_settings
+from hseie.analytics.node import NodeView
+from hseie.analytics.reader import Reader, session_settings
+from hseie.analytics.service import Parts, build
 from hseie.config import Config, Device
 from hseie.database import statement
 from hseie.maintenance.rollups import RollupDuty
@@ -72,6 +76,18 @@ class Plan:
         return next(node for node in self.nodes if node.get("Relation Name") == table)
 
 
+def texts_of(name: str) -> Iterator[str]:
+    """The texts that a statement has, plain and of each kind."""
+    yield statement(name)
+    for kind in KINDS:
+        with contextlib.suppress(IndexError, KeyError):  # braces of its own
+            yield statement(name, kind)
+
+
+async def _no_node() -> dict[str, Any]:
+    raise TimeoutError
+
+
 async def roll_up(connection: Any) -> None:
     """Roll up all hours there are, as the duty does."""
     duty = RollupDuty(structlog.get_logger(), Config())
@@ -115,10 +131,37 @@ class Database:
                 f" jsonb_build_object('{id_column}', 'other' || n, 'bucket', another))).*"
                 f" FROM (SELECT * FROM {table} LIMIT 1) AS hour, generate_series(1, 40) AS n,"
                 f" generate_series('{START}'::timestamptz, '{START + 40 * DAY}', interval '1 hour') AS another"
+                " ORDER BY another"
             )
             self.execute(f"VACUUM ANALYZE {table}")
         self.session = self.runner.run(database.connect(url, "tests", 10, session_settings(Config())))
         self.before = self.plan("history_buckets", *hours(METER, START, START + DAY), MINUTE, kind=METER)
+
+    def asked(self, path: str) -> dict[str, Plan]:
+        """Ask a route, and return the plans of all that it asked of the database, by the statements' names."""
+        names = {
+            text: file.stem for file in (resource("sql") / "queries").glob("*.sql") for text in texts_of(file.stem)
+        }
+        sent = self.runner.run(self._sent(path))
+        return {names[text]: self.runner.run(self._explain(text, values)) for text, values in sent if text in names}
+
+    async def _sent(self, path: str) -> list[tuple[str, tuple[Any, ...]]]:
+        sent: list[tuple[str, tuple[Any, ...]]] = []
+
+        async def fetch(connection: Any, text: str, *values: Any, **options: Any) -> Any:
+            sent.append((text, values))
+            return await original(connection, text, *values, **options)
+
+        original = database.Connection.fetch
+        reader = await Reader.open(Config(), self.url, "tests", 1)
+        view = NodeView(_no_node)
+        app, *_ = build(Parts(Config(), reader, reader, view, lambda: END, self.url))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(database.Connection, "fetch", fetch)
+            async with TestClient(TestServer(app)) as client, client.get(path) as answer:
+                assert answer.status == 200, await answer.text()
+        await reader.close(1.0)
+        return sent
 
     def close(self) -> None:
         self.runner.run(database.close(self.session))
@@ -135,8 +178,11 @@ class Database:
 
     def plan(self, name: str, *values: Any, kind: Kind | None = None, run: bool = True) -> Plan:
         """The plan of a statement, which is run for it unless it writes."""
+        return self.runner.run(self._explain(statement(name, kind), values, run))
+
+    async def _explain(self, sql: str, values: tuple[Any, ...], run: bool = True) -> Plan:
         options = "ANALYZE, TIMING OFF, FORMAT JSON" if run else "FORMAT JSON"
-        text = self.runner.run(self.session.fetchval(f"EXPLAIN ({options}) {statement(name, kind)}", *values))
+        text = await self.session.fetchval(f"EXPLAIN ({options}) {sql}", *values)
         return Plan(tuple(nodes_of(json.loads(text)[0]["Plan"])))
 
 
@@ -158,10 +204,10 @@ def meeting(start: datetime, end: datetime, config: Device = INTERVALS) -> list[
     return meeting_arguments(counted, TOLERANCE, config)
 
 
-def hours(kind: Kind, start: datetime, end: datetime) -> list[Any]:
+def hours(kind: Kind, start: datetime, end: datetime, register: bool = False) -> list[Any]:
     """The parameters of parts/effective.sql for one device and whole hours."""
     nothing: list[list[Any]] = [[] for _ in range(3 + len(kind.fields))]
-    return [[device(kind)], [start], [end], [False], start, end, 1000.0, *nothing]
+    return [[device(kind)], [start], [end], [register], start, end, 1000.0, *nothing]
 
 
 def device(kind: Kind) -> str:
@@ -197,9 +243,24 @@ ONE_DEVICE: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
 # Write, so they are planned and not run.
 OF_ROLLUPS: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
     *(
-        (name, kind, tuple(hours(kind, NOON, NOON + HOUR)), days(kind.name, 2))
+        (name, kind, tuple(hours(kind, NOON, NOON + HOUR, register)), days(kind.name, 2))
         for kind in KINDS
-        for name in ("rollup_hours", "rollup_events")
+        for name, register in (("rollup_hours", False), ("rollup_hours", True), ("rollup_events", True))
+    ),
+    (
+        "rollup_pair_hours",
+        None,
+        (*meeting(NOON, NOON + HOUR), ["VEHICLE_007"], [NOON], [NOON + HOUR]),
+        days("meter", 2) | days("vehicle", 2),
+    ),
+]
+
+# Write, so they are planned and not run.
+OF_ROLLUPS: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
+    *(
+        (name, kind, tuple(hours(kind, NOON, NOON + HOUR, register)), days(kind.name, 2))
+        for kind in KINDS
+        for name, register in (("rollup_hours", False), ("rollup_hours", True), ("rollup_events", True))
     ),
     (
         "rollup_pair_hours",
@@ -210,11 +271,18 @@ OF_ROLLUPS: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
 ]
 
 # Reads every row, and is meant to.
-READS_ALL = {"audit_history"}
+READS_ALL = {"audit_history", "archive_count", "archive_export", "archive_in_history"}
 # Asked of the whole fleet: steps through the index, from device to device.
-OF_THE_FLEET = {"audit_current", "audit_devices", "fleet_any_reading", "fleet_oldest", "rollup_any_reading"}
+OF_THE_FLEET = {
+    "audit_current",
+    "audit_devices",
+    "fleet_any_reading",
+    "fleet_oldest",
+    "rollup_any_reading",
+    "archive_any",
+}
 # Ask the catalog, not the rows.
-OF_THE_CATALOG = {"rollup_raw_days", "vacuum_due"}
+OF_THE_CATALOG = {"rollup_raw_days", "vacuum_due", "archive_days", "pair_mark", "audit_hold"}
 
 
 def test_history_without_vacuum_is_looked_up_in_the_heap(vacuumed: Database) -> None:
@@ -232,6 +300,45 @@ def test_one_device_is_read_from_the_index_of_its_days(
     assert len(plan.history) == len(touched)  # each is read once: what is for registers and archived days is not there
     assert plan.ways == {"Index Only Scan"}
     assert plan.heap_fetches == 0
+
+
+WINDOW = f"from={NOON - DAY + 17 * MINUTE:%Y-%m-%dT%H:%M:%SZ}&to={NOON - 7 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"
+# Few rows in life, none here: it is no use to look for them by an index.
+SMALL = {"device_pair", "rollup_state", "rollup_mark", "archive_part", "pair_by_id", "register_event"}
+
+
+@pytest.mark.parametrize(
+    ("path", "touched"),
+    [
+        (f"/v1/analytics/performance/VEHICLE_007?{WINDOW}", days("meter", 1, 2) | days("vehicle", 1, 2)),
+        ("/v1/analytics/performance/VEHICLE_007?window=24h", days("meter", 3) | days("vehicle", 3)),
+        (f"/v1/analytics/history/vehicle/VEHICLE_007?{WINDOW}", days("vehicle", 1, 2)),
+        (f"/v1/analytics/history/meter/METER_007?{WINDOW}&order=asc&limit=5", days("meter", 1, 2)),
+        (f"/v1/analytics/history/meter/METER_007?{WINDOW}&resolution=15m", days("meter", 1, 2)),
+        (f"/v1/analytics/history/vehicle/VEHICLE_007?{WINDOW}&resolution=1h", days("vehicle", 1, 2)),
+        (f"/v1/analytics/history/vehicle/VEHICLE_007?{WINDOW}&resolution=1d", days("vehicle", 1, 2)),
+        ("/v1/ingest/vehicle/VEHICLE_007/current", set()),
+    ],
+)
+def test_routes_for_one_device_touch_its_days_only(vacuumed: Database, path: str, touched: set[str]) -> None:
+    plans = vacuumed.asked(path)
+    assert plans
+    for name, plan in plans.items():
+        assert plan.partitions <= touched, name
+        assert plan.ways <= {"Index Only Scan"}, name
+        assert plan.heap_fetches == 0, name
+        assert plan.seq_scans <= SMALL, name
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/analytics/stats?window=24h", f"/v1/analytics/alerts?{WINDOW}", "/v1/analytics/alerts?window=24h"]
+)
+def test_routes_for_the_fleet_find_hours_by_an_index(vacuumed: Database, path: str) -> None:
+    plans = vacuumed.asked(path)
+    for name, plan in plans.items():
+        assert not plan.seq_scans & {"meter_hour", "vehicle_hour", "pair_hour"}, name
+        assert not [node for node in plan.history if node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 1], name
+    assert "pair_hour" in {node.get("Relation Name") for plan in plans.values() for node in plan.nodes}
 
 
 def test_registers_are_read_from_the_index_too(vacuumed: Database) -> None:
@@ -286,8 +393,6 @@ def test_who_feeds_a_vehicle_is_found_by_keys(vacuumed: Database) -> None:
     plan = vacuumed.plan("performance_segments", ["VEHICLE_007"] * 2, ["METER_007", "VEHICLE_007"], *window)
     assert plan.node_on("meter_current")["Node Type"] in ("Index Only Scan", "Index Scan")
     assert plan.partitions == set()
-    plan = vacuumed.plan("performance_vehicle_known", "VEHICLE_007")
-    assert plan.node_on("vehicle_current")["Node Type"] == "Index Only Scan"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

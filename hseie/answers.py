@@ -213,6 +213,7 @@ class AuditKind(_Answer):
     dropped: int
     in_flight: Annotated[int | None, msgspec.Meta(description="in a journal and not yet in PostgreSQL; null: unknown")]
     tables: AuditTables
+    archived: Annotated[int, msgspec.Meta(description="of those stored, in history no more: archived, or given up")]
 
 
 class AuditBook(_Answer):
@@ -231,13 +232,14 @@ class AuditBook(_Answer):
 
 
 class AuditDay(_Answer):
-    """One UTC day of a kind: rows that the books say were stored, and rows in its partition."""
+    """One UTC day of a kind: rows that the books say were stored, rows in its partition, and rows that have left it."""
 
     kind: str
     day: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date"})]
     partition: str
     stored: int
     rows: int
+    archived: int
 
 
 class AuditJournal(_Answer):

@@ -110,8 +110,8 @@ class Archive:
             "devices": list(devices),
             "first_device": min(devices),
             "last_device": max(devices),
-            "start": _microseconds(start),
-            "end": _microseconds(end),
+            "start": microseconds(start),
+            "end": microseconds(end),
         }
         by_day = sorted(parts, key=lambda part: part.day, reverse=newest_first)
         # A device's days follow each other, so with a limit the later ones are often not needed.
@@ -144,6 +144,14 @@ class Archive:
         Does not sync it. Raises ArchiveUnavailableError.
         """
         text = _fill("write", kind, source=_quoted(source), target=_quoted(target))
+        await self._in_thread(lambda connection, _: connection.execute(text))
+
+    async def read_back(self, kind: Kind, source: Path, target: Path) -> None:
+        """Write the rows of a file, `source`, to a file or pipe, as lines of COPY text: id, created_at, timestamp ...
+
+        Raises ArchiveUnavailableError.
+        """
+        text = _fill("read_back", kind, source=_quoted(source), target=_quoted(target))
         await self._in_thread(lambda connection, _: connection.execute(text))
 
     async def close(self) -> None:
@@ -261,5 +269,6 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def _microseconds(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
+    """Return an aware moment as microseconds since 1970."""
     return (moment - _EPOCH) // timedelta(microseconds=1)

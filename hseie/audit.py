@@ -72,6 +72,8 @@ async def audit(connection: Any, look: Look, from_day: date | None = None) -> Au
 async def _attempt(connection: Any, look: Look, from_day: date | None, *, last: bool) -> Audit | None:
     """Audit once; None where a journal was pruned past the checkpoint that was read before, unless it is the last."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
+        for kind in KINDS:
+            await connection.execute(statement("audit_hold", kind))
         rows = await connection.fetch(statement("audit_checkpoints"))
         checkpoints = tuple(Checkpoint(**row) for row in rows)
         books = tuple(Book(**row) for row in await connection.fetch(statement("audit_books")))
@@ -81,12 +83,14 @@ async def _attempt(connection: Any, look: Look, from_day: date | None, *, last: 
         day_books = tuple(DayBook(**row) for row in await connection.fetch(statement("audit_day_books")))
         letters = await connection.fetch(statement("audit_dead_letters"))
         dead_letters = {(row["journal_id"], row["kind"]): row["parked"] for row in letters}
+        archived_rows = await connection.fetch(statement("audit_archived"), from_day or date.min)
+        archived = {(row["kind"], row["day"]): row["readings"] for row in archived_rows}
         history: dict[tuple[str, date], int] = {}
         tables = {}
         for kind in KINDS:
             days, tables[kind.name] = await _tables(connection, kind, from_day, dead_letters)
             history |= {(kind.name, day): count for day, count in days.items()}
-    return compare(Kept(checkpoints, books, day_books, dead_letters, history, tables, from_day), journals)
+    return compare(Kept(checkpoints, books, day_books, dead_letters, history, tables, from_day, archived), journals)
 
 
 async def _tables(

@@ -142,6 +142,7 @@ def _kind_audit(name: str, kept: Kept, journals: Journals) -> KindAudit:
         dropped=sum(book.dropped for book in own),
         in_flight=waiting,
         tables=kept.tables[name],
+        archived=sum(count for (kind, _), count in kept.archived.items() if kind == name),
     )
 
 
@@ -196,15 +197,17 @@ def _days(kept: Kept) -> list[DayAudit]:
             partition=f"{kind}_history_{day:%Y_%m_%d}",
             stored=stored[kind, day],
             rows=kept.history.get((kind, day), 0),
+            archived=kept.archived.get((kind, day), 0),
         )
-        for kind, day in sorted(stored.keys() | kept.history.keys())
+        for kind, day in sorted(stored.keys() | kept.history.keys() | kept.archived.keys())
     ]
 
 
 def _day_differences(days: list[DayAudit]) -> Iterator[str]:
     for day in days:
-        if day.stored != day.rows:
-            yield f"{day.partition} has {day.rows} rows, the books say {day.stored} of {day.day} were stored"
+        if day.stored != day.rows + day.archived:
+            gone = f" and {day.archived} have left it" if day.archived else ""
+            yield f"{day.partition} has {day.rows} rows{gone}, the books say {day.stored} of {day.day} were stored"
 
 
 def _current_differences(kind: str, tables: Tables) -> Iterator[str]:

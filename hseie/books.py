@@ -5,6 +5,7 @@ checkpoint    up to which frame PostgreSQL has a journal
 books         per journal and kind: received = stored + duplicates + dead-lettered
 day books     the stored ones again, per UTC day of the readings' timestamps
 tables        history per day partition, dead letters, the current state of each device
+archive       readings that are in history no more, by day: in files, or given up by retention.then = "drop"
 """
 
 from collections.abc import Mapping
@@ -86,7 +87,8 @@ class Tables:
 class Kept:
     """What PostgreSQL says, all of it at one moment. `dead_letters` is by journal and kind, `history` by kind and day.
 
-    `from_day` is the first UTC day of history that was read; None: all.
+    `from_day` is the first UTC day of history that was read; None: all. `archived` is by kind and day: readings that
+    have left history, to the archive or for good.
     """
 
     checkpoints: tuple[Checkpoint, ...]
@@ -96,6 +98,7 @@ class Kept:
     history: Mapping[tuple[str, date], int]
     tables: Mapping[str, Tables]
     from_day: date | None = None
+    archived: Mapping[tuple[str, date], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ class Journals:
 class KindAudit:
     """The sums of one kind beside its tables. `in_flight`: in a journal and not in PostgreSQL yet; None: unknown.
 
-    `acknowledged` is what devices have been promised: received and in flight.
+    `acknowledged` is what devices have been promised: received and in flight. `archived`: of those stored, how many
+    have left history, to the archive or for good.
     """
 
     acknowledged: int | None
@@ -127,17 +131,19 @@ class KindAudit:
     dropped: int
     in_flight: int | None
     tables: Tables
+    archived: int = 0
 
 
 @dataclass(frozen=True)
 class DayAudit:
-    """One UTC day of a kind: rows that the books say were stored, and rows in its partition."""
+    """One UTC day of a kind: rows that the books say were stored, rows in its partition, and rows that have left it."""
 
     kind: str
     day: str
     partition: str
     stored: int
     rows: int
+    archived: int = 0
 
 
 @dataclass(frozen=True)

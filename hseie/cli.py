@@ -26,6 +26,7 @@ _INTERRUPTED = 130  # as shells report an end by Ctrl-C
 
 # Commands with a module of their own, which is imported when the command is asked for.
 _ELSEWHERE = {
+    "archive": ("hseie.cli_archive", "archive"),
     "dead-letter": ("hseie.cli_dead_letter", "dead_letter"),
     "journal": ("hseie.cli_journal", "journal"),
     "keys": ("hseie.cli_keys", "keys"),

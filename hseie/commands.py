@@ -80,13 +80,24 @@ def show_audit(config: Config, days: int | None, *, as_json: bool) -> ExitCode:
 
 
 def _print_audit(outcome: Audit) -> None:
-    columns = ("kind", "received", "stored", "duplicates", "dead-lettered", "in flight", "rows in history", "devices")
+    columns = (
+        "kind",
+        "received",
+        "stored",
+        "duplicates",
+        "dead-lettered",
+        "in flight",
+        "rows in history",
+        "archived",
+        "devices",
+    )
     rows = [
         (
             name,
             *(str(count) for count in (kind.received, kind.stored, kind.duplicates, kind.dead_lettered)),
             "unknown" if kind.in_flight is None else str(kind.in_flight),
             str(kind.tables.history),
+            str(kind.archived),
             str(kind.tables.devices),
         )
         for name, kind in outcome.kinds.items()

@@ -92,9 +92,10 @@ def classify(error: BaseException) -> Failure:
 def statement(name: str, kind: Kind | None = None) -> str:
     """Return the SQL of `sql/queries/<name>.sql`; with a kind, its `{...}` names filled from the declaration.
 
-    The names are: kind, id, columns, values, assignments, energy (the column), given (parameters for arrays of values,
-    of parts/effective.sql), after_given (the parameter behind them), values_as_energy (the values, a register's step in
-    place of what it shows), and rolled_... (columns of rollups, see `hseie.rollup_columns`).
+    The names are: kind, id, columns, values, assignments, sums (of the values, as text), partial_sums (under their
+    names), energy (the column), given (parameters for arrays of values, of parts/effective.sql), after_given (the
+    parameter behind them), values_as_energy (the values, a register's step in place of what it shows), and rolled_...
+    (columns of rollups, see `hseie.rollup_columns`).
 
     Raises FileNotFoundError for an unknown name.
     """
@@ -109,6 +110,8 @@ def statement(name: str, kind: Kind | None = None) -> str:
         columns=", ".join(f'"{column}"' for column in kind.columns),
         values=", ".join(values),
         assignments=", ".join(f"{column} = excluded.{column}" for column in values),
+        sums=", ".join(f"coalesce(sum({column}), 0)::text" for column in values),
+        partial_sums=", ".join(f"sum({column}) AS {column}" for column in values),
         energy=kind.energy.column,
         given=", ".join(f"${_GIVEN_VALUES + place}::numeric[]" for place in range(len(values))),
         after_given=f"${_GIVEN_VALUES + len(values)}",

@@ -90,7 +90,7 @@ async def retry(connection: Any, dead_letter_id: int) -> str:
             failure = classify(error)
             if failure is Failure.UNAVAILABLE:
                 raise
-            if failure is not Failure.RETRY:
+            if failure not in (Failure.RETRY, Failure.NO_PARTITION):  # its old day may have left history just now
                 await connection.execute(statement("dead_letter_refused"), letter.id, error.sqlstate or "", str(error))
                 return str(error)
             if attempt == _ATTEMPTS:

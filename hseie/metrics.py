@@ -7,6 +7,7 @@ Names follow Prometheus' rules: base units, `_total` for what only grows. No lab
 """
 
 from hseie.metric_types import MS, Metric, counter, gauge, histogram, states
+from hseie.metrics_archive import ARCHIVE
 from hseie.metrics_writer import WRITER
 
 
@@ -257,9 +258,38 @@ MAINTENANCE = (
         "vacuums_postponed",
         "Of the latest round: partitions left for the next, because somebody held a lock.",
     ),
+    gauge(
+        "hseie_maintenance_rollup_lag_seconds",
+        "rollup_lag_s",
+        "Since the end of the last hour that is rolled up: up to an hour and `maintenance.rollup_lag_s` is normal.",
+    ),
+    gauge("hseie_maintenance_rollup_closing_seconds", "rollup_closing_s", "How long the latest roll-up took."),
+    gauge(
+        "hseie_maintenance_rollup_marks_waiting",
+        "rollup_marks",
+        "Marks of late readings and changed pairs that wait; counted up to 100,000.",
+    ),
+    counter("hseie_maintenance_rollup_marks_total", "rollup_marks_consumed", "Marks consumed."),
+    counter(
+        "hseie_maintenance_rollup_hours_remade_total",
+        "rollup_hours_remade",
+        "Hours of devices and pairs made anew.",
+    ),
+    counter(
+        "hseie_maintenance_rollup_hours_left_total",
+        "rollup_hours_left",
+        "Hours left as they were in spite of a mark, because their readings have been given up (`retention.then`).",
+    ),
+    counter("hseie_maintenance_rollup_rows_deleted_total", "rollup_rows_deleted", "Rollups deleted for their age."),
+    gauge(
+        "hseie_maintenance_rollup_archive_away",
+        "rollup_archive_away",
+        "1 while rollups wait for archived days that cannot be read.",
+    ),
     states(
         "hseie_maintenance_trouble_state", "trouble", "1 for what is wrong.", "database_away", "database_not_usable"
     ),
+    *ARCHIVE,
 )
 
 METRICS: tuple[Metric, ...] = (*NODE, *PROCESS, *ACCEPTOR, *WRITER, *ANALYTICS, *MAINTENANCE)

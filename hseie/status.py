@@ -36,6 +36,14 @@ _JOURNAL = {
     "lower writer.disk_free_bytes_min",
 }
 
+# What maintenance's `archive_trouble` figure says: old days stay in PostgreSQL, and nothing is lost.
+_ARCHIVE = {
+    "no_duckdb": "days are not archived, DuckDB is not installed: install the extra `archive`, or set retention.then",
+    "folder": "days are not archived: see to the folder of the archive and its disk; it is tried again",
+    "damaged": "an archived file was damaged before its day left PostgreSQL, and is written anew: see to that disk",
+    "rollups_behind": "days are not archived until their rollups are made: see why these are behind",
+}
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -93,6 +101,9 @@ def find_warnings(snapshot: Snapshot) -> list[Problem]:
         stats = row["stats"]
         if trouble := stats.get("keys_trouble"):
             found.append(Problem(row["name"], trouble))
+        if advice := _ARCHIVE.get(stats.get("archive_trouble", "")):
+            reason = stats.get("archive_reason")
+            found.append(Problem(row["name"], f"{advice} ({reason})" if reason else advice))
         if stats.get("journal") == "slow":
             took = max(stats.get("sync_ms", 0), stats.get("sync_under_way_ms", 0))
             found.append(

@@ -1,7 +1,7 @@
 """`GET /v1/analytics/alerts`: pairs that lose too much, the worst first, and devices that are silent.
 
 Pairs are judged by the rollups of closed hours; of late readings that are not yet in them, the answer tells how many
-marks wait. On a node so fresh that no hour is closed, the latest minutes of a small fleet are judged instead.
+marks wait. On a node so fresh that no closed hour has any, the latest minutes of a small fleet are judged instead.
 """
 
 from collections.abc import Callable
@@ -45,10 +45,11 @@ BEHIND = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class Pairs:
-    """The worst pairs of a range of time, at most LIMIT_MAX, and how many there are."""
+    """The worst pairs of a range of time, at most LIMIT_MAX, how many there are, and of how many."""
 
     worst: list[AlertPair]
     found: int
+    known: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,21 +116,25 @@ class AlertsRoute:
             pairs = await self._pairs.value(
                 (known.number, hours, threshold), lambda: self._read_pairs(hours, threshold)
             )
-            behind = until_now and hours.end < self._now() - BEHIND
-            note = f"Rollups end at {rfc3339(hours.end)}: maintenance is behind, or stopped." if behind else ""
-            return Judged(pairs, "rollups", hours.start, hours.end, await pending(self._reader, hours), note)
+            if pairs.known or not until_now:
+                behind = until_now and hours.end < self._now() - BEHIND
+                note = f"Rollups end at {rfc3339(hours.end)}: maintenance is behind, or stopped." if behind else ""
+                return Judged(pairs, "rollups", hours.start, hours.end, await pending(self._reader, hours), note)
         if not until_now:
             return Judged(Pairs([], 0), "none", note="No hour of this range is closed and rolled up.")
+        return await self._judge_raw(threshold)
+
+    async def _judge_raw(self, threshold: float) -> Judged:
         raw = await self._raw.value()
         if raw is None:
-            note = f"No hour is closed yet, and there are more than {RAW_VEHICLES_MAX} vehicles to judge until then."
+            note = f"No closed hour has readings, and more than {RAW_VEHICLES_MAX} vehicles are too many to judge else."
             return Judged(Pairs([], 0), "none", note=note)
         window, rows = raw
         found = sorted(
             (pair for pair in rows if pair.efficiency_ratio < threshold), key=lambda pair: pair.efficiency_ratio
         )
-        note = "No hour of this range is closed yet: judged are the readings of the latest minutes."
-        return Judged(Pairs(found[:LIMIT_MAX], len(found)), "raw", window.start, window.end, note=note)
+        note = "No closed hour of this range has readings of pairs: judged are those of the latest minutes."
+        return Judged(Pairs(found[:LIMIT_MAX], len(found), len(rows)), "raw", window.start, window.end, note=note)
 
     async def _read_pairs(self, hours: Hours, threshold: float) -> Pairs:
         rows = await self._reader.rows(
@@ -139,9 +144,10 @@ class AlertsRoute:
             Decimal(str(self._config.analytics.alert_coverage_min)),
             LIMIT_MAX,
         )
-        return Pairs(
-            [_pair(row["vehicle_id"], row["meter_id"], _sums(row)) for row in rows], rows[0]["found"] if rows else 0
-        )
+        if rows[0]["vehicle_id"] is None:
+            return Pairs([], 0, rows[0]["known"])
+        worst = [_pair(row["vehicle_id"], row["meter_id"], _sums(row)) for row in rows]
+        return Pairs(worst, rows[0]["found"], rows[0]["known"])
 
     async def _read_raw(self) -> tuple[Window, list[AlertPair]] | None:
         now = self._now()

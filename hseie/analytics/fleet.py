@@ -126,6 +126,8 @@ class FleetRoute:
 
     async def _read_oldest(self) -> datetime | None:
         found = [await self._oldest_of(kind) for kind in KINDS]
+        if (archived := await self._reader.row("fleet_archived")) is not None:
+            found.append(archived["oldest"])
         return min((moment for moment in found if moment is not None), default=None)
 
     async def _oldest_of(self, kind: Kind) -> datetime | None:

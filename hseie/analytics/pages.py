@@ -38,6 +38,7 @@ _SWAGGER = _policy("'self' 'unsafe-inline'", "'self' data:")
 FILES = {
     "/": ("dashboard.html", "text/html", _STRICT),
     "/dashboard/dashboard.js": ("dashboard.js", "text/javascript", _STRICT),
+    "/dashboard/alerts.js": ("alerts.js", "text/javascript", _STRICT),
     "/dashboard/stream.js": ("stream.js", "text/javascript", _STRICT),
     "/dashboard/charts.js": ("charts.js", "text/javascript", _STRICT),
     "/dashboard/dashboard.css": ("dashboard.css", "text/css", _STRICT),

@@ -38,7 +38,7 @@ class Buckets:
             return
         registers = [is_register(stretch.device_id, self._device) for stretch in found]
         start, end = min(stretch.starts for stretch in found), max(stretch.ends for stretch in found)
-        given = await self._raw.archived(kind, {stretch.device_id for stretch in found}, start, end)
+        given = await self._raw.archived(connection, kind, {stretch.device_id for stretch in found}, start, end)
         compared = [stretch for stretch, register in zip(found, registers, strict=True) if register]
         given += await self._raw.before(connection, kind, compared)
         columns = list(zip(*given, strict=True)) or [()] * (3 + len(kind.fields))
@@ -117,7 +117,7 @@ class Buckets:
                 continue
             registers = [read for read in reads if is_register(read.device_id, self._device)]
             rows = await self._raw.archived(
-                kind, {read.device_id for read in reads}, *_span(reads)
+                connection, kind, {read.device_id for read in reads}, *_span(reads)
             ) + await self._raw.before(connection, kind, registers)
             given += [Given.of(kind, row) for row in rows]
         return given

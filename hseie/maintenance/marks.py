@@ -12,9 +12,9 @@ from hseie.maintenance import rollup_state
 from hseie.maintenance.buckets import Buckets, begin
 from hseie.maintenance.raw import RawReadings
 from hseie.maintenance.remaking import Remaking
-from hseie.maintenance.stretches import HOUR, Bucket, around
+from hseie.maintenance.stretches import Bucket, around
 from hseie.readings import KIND_BY_NAME, METER, VEHICLE, Kind
-from hseie.registers import REACH, is_register
+from hseie.registers import is_register
 
 # Marks looked at in one transaction. Each may make three hours of a pair anew.
 MARKS_AT_ONCE = 1000
@@ -32,15 +32,15 @@ class Marks:
         self._remaking = remaking
         self.consumed = 0
 
-    async def consume(self, connection: Any) -> int:
-        """Consume the oldest marks in one transaction; return how many, 0 where none are left.
+    async def consume(self, connection: Any, but_of: Sequence[datetime] = ()) -> int:
+        """Consume the oldest marks in one transaction, but none of certain days; return how many, 0 for none left.
 
         Raises ArchiveUnavailableError.
         """
         async with connection.transaction():
             await begin(connection)
             state = await rollup_state.read(connection)
-            marks = await connection.fetch(statement("rollup_marks"), state.rolled_until, MARKS_AT_ONCE, [])
+            marks = await connection.fetch(statement("rollup_marks"), state.rolled_until, MARKS_AT_ONCE, but_of)
             if not marks:
                 return 0
             await self._raw.look(connection)
@@ -60,18 +60,9 @@ class Marks:
             if mark["kind"] != _PAIR:
                 hours[KIND_BY_NAME[mark["kind"]]].add(Bucket(mark["device_id"], mark["bucket"]))
         for kind, found in hours.items():
-            found |= await self._compared(connection, kind, found)
+            registers = [hour for hour in found if is_register(hour.device_id, self._device)]
+            found |= set(await self._raw.after(connection, kind, registers))
         return hours
-
-    async def _compared(self, connection: Any, kind: Kind, hours: Iterable[Bucket]) -> set[Bucket]:
-        registers = [hour for hour in hours if is_register(hour.device_id, self._device)]
-        if not registers:
-            return set()
-        devices, starts = zip(*registers, strict=True)
-        rows = await connection.fetch(
-            statement("rollup_register_next", kind), devices, starts, min(starts) + HOUR, max(starts) + HOUR + REACH
-        )
-        return {Bucket(row["device_id"], row["bucket"]) for row in rows}
 
     async def _pair_hours(
         self, connection: Any, marks: Sequence[Record], hours: dict[Kind, set[Bucket]]

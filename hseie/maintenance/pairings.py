@@ -7,8 +7,9 @@ from typing import Any
 from hseie.database import statement
 from hseie.maintenance import rollup_state
 from hseie.maintenance.buckets import Buckets, begin
+from hseie.maintenance.raw import HOURS_AT_ONCE
 from hseie.maintenance.remaking import Remaking
-from hseie.maintenance.rolling import HOURS_AT_ONCE, vehicles
+from hseie.maintenance.rolling import vehicles
 from hseie.maintenance.stretches import Bucket
 
 _VEHICLES_AT_ONCE = 2000

@@ -1,12 +1,11 @@
 """Makes single buckets anew, with all that is made from them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from hseie.maintenance.buckets import Buckets
 from hseie.maintenance.raw import RawReadings
-from hseie.maintenance.rolling import HOURS_AT_ONCE
 from hseie.maintenance.rollup_state import State
 from hseie.maintenance.stretches import Bucket, Stretch, day_of, hours_of_day, in_portions, stretches
 from hseie.readings import KINDS, Kind
@@ -30,13 +29,19 @@ class Remaking:
         """
         for kind in KINDS:
             found = self._makeable([kind], state, hours.get(kind, ()))
-            for portion in in_portions(found, HOURS_AT_ONCE):
+            for portion in self._portions(found):
                 await self._buckets.make_hours(connection, kind, portion)
             await self._buckets.make_days(connection, kind, _days(found, state))
         found = self._makeable(KINDS, state, pair_hours)
-        for portion in in_portions(found, HOURS_AT_ONCE):
+        for portion in self._portions(found):
             await self._buckets.make_pair_hours(connection, portion)
         await self._buckets.make_pair_days(connection, _days(found, state))
+
+    def _portions(self, found: Sequence[Stretch]) -> Iterator[list[Stretch]]:
+        if not found:
+            return iter(())
+        start, end = min(stretch.starts for stretch in found), max(stretch.ends for stretch in found)
+        return in_portions(found, self._raw.hours_at_once(start, end))
 
     def _makeable(self, kinds: Iterable[Kind], state: State, buckets: Iterable[Bucket]) -> list[Stretch]:
         wanted = {bucket for bucket in buckets if bucket.start < state.rolled_until}

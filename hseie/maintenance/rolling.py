@@ -9,12 +9,9 @@ from hseie import failpoints
 from hseie.database import statement
 from hseie.maintenance import rollup_state
 from hseie.maintenance.buckets import Buckets, begin
-from hseie.maintenance.raw import RawReadings
+from hseie.maintenance.raw import HOURS_AT_ONCE, RawReadings
 from hseie.maintenance.stretches import DAY, DAY_HOURS, HOUR, Bucket, Stretch, day_of, day_start
 from hseie.readings import KINDS, Kind
-
-# Hours of devices in one transaction: with a reading a minute 120,000 readings, a third of a second.
-HOURS_AT_ONCE = 2000
 
 
 @dataclass(frozen=True)
@@ -23,10 +20,6 @@ class Span:
 
     start: datetime
     end: datetime
-
-    @property
-    def devices_at_once(self) -> int:
-        return max(1, HOURS_AT_ONCE // ((self.end - self.start) // HOUR))
 
     @property
     def ends_day(self) -> bool:
@@ -62,16 +55,17 @@ class Rolling:
     async def roll(self, connection: Any, span: Span) -> None:
         """Roll up a span. Cut off anywhere, it is begun again. Raises ArchiveUnavailableError."""
         day = span.start.date()
+        at_once = self._raw.hours_at_once(span.start, span.end) // ((span.end - span.start) // HOUR)
         for kind in KINDS:
             if self._raw.whole(kind, day):
-                async for devices in _devices(connection, kind, span.start, span.devices_at_once):
+                async for devices in _devices(connection, kind, span.start, at_once):
                     stretches = [Stretch(device, span.start, span.end) for device in devices]
                     async with connection.transaction():
                         await begin(connection)
                         await self._buckets.make_hours(connection, kind, stretches)
                     failpoints.reach("rollup.portion")
         if all(self._raw.whole(kind, day) for kind in KINDS):
-            async for some in vehicles(connection, span.devices_at_once):
+            async for some in vehicles(connection, at_once):
                 stretches = [Stretch(vehicle, span.start, span.end) for vehicle in some]
                 async with connection.transaction():
                     await begin(connection)

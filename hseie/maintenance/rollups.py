@@ -5,14 +5,17 @@ marks. A round does some of it and comes again at once while there is more, so t
 """
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from hseie import clock
 from hseie.config import Config
 from hseie.database import statement
+from hseie.errors import ArchiveUnavailableError
 from hseie.maintenance import rollup_state
 from hseie.maintenance.buckets import Buckets
+from hseie.maintenance.expiry import Expiry
 from hseie.maintenance.marks import Marks
 from hseie.maintenance.pairings import Pairings
 from hseie.maintenance.raw import RawReadings
@@ -39,12 +42,16 @@ class RollupDuty:
         self._lag = timedelta(seconds=config.maintenance.rollup_lag_s)
         self._settings = settings_of(config)
         self._log = log
-        self._raw = RawReadings()
+        self._raw = RawReadings(config)
         buckets = Buckets(config, self._raw)
         self._remaking = Remaking(buckets, self._raw)
         self._rolling = Rolling(buckets, self._raw)
         self._marks = Marks(config, buckets, self._raw, self._remaking)
         self._pairings = Pairings(buckets, self._remaking)
+        self._expiry = Expiry(config.retention)
+        self._expiry_interval_s = config.maintenance.interval_s
+        self._expiry_due_s = 0.0  # monotonic
+        self._archive_away = False
         self._rolled_until = NEVER
         self._marks_waiting = 0
         self._closing_s = 0.0
@@ -55,7 +62,9 @@ class RollupDuty:
             "rollup_marks_consumed": self._marks.consumed,
             "rollup_hours_remade": self._remaking.hours,
             "rollup_hours_left": self._remaking.left,
+            "rollup_rows_deleted": self._expiry.deleted,
             "rollup_closing_s": self._closing_s,
+            "rollup_archive_away": self._archive_away,
         }
         if self._rolled_until != NEVER:
             figures["rollup_lag_s"] = max(0.0, clock.unix_s() - self._rolled_until.timestamp())
@@ -68,13 +77,40 @@ class RollupDuty:
         target = rollup_state.last_closable(now, self._lag)
         if state.closed_until < target:
             await rollup_state.close(connection, target)
-        if state.rolled_until < max(state.closed_until, target):
-            await self._pairings.check(connection)
-            more = await self._roll(connection)
+        try:
+            if state.rolled_until < max(state.closed_until, target):
+                await self._pairings.check(connection)
+                more = await self._roll(connection)
+            more |= await self._consume(connection)
+        except ArchiveUnavailableError as error:
+            more = await self._without_archive(connection, error)
+        else:
+            self._archive_away = False
         self._rolled_until = (await rollup_state.read(connection)).rolled_until
-        more |= await self._consume(connection)
+        more |= await self._expire(connection, now)
         self._marks_waiting = await connection.fetchval(statement("rollup_marks_waiting"), _MARKS_COUNTED)
         return 0.0 if more else self.interval_s
+
+    async def _without_archive(self, connection: Any, error: ArchiveUnavailableError) -> bool:
+        """Consume what marks can be without archived days; the rest waits. Return whether there may be more."""
+        if not self._archive_away:
+            self._archive_away = True
+            self._log.warning(
+                "archive_unavailable", reason=str(error), advice="rollups that need archived days wait; see the runbook"
+            )
+        try:
+            return await self._consume(connection, self._raw.days_in_files())
+        except ArchiveUnavailableError:
+            return False
+
+    async def _expire(self, connection: Any, now: datetime) -> bool:
+        """Delete old rollups for a while, now and then; return whether there are more."""
+        if time.monotonic() < self._expiry_due_s:
+            return False
+        more = await self._expiry.expire(connection, now, STEP_S)
+        if not more:
+            self._expiry_due_s = time.monotonic() + self._expiry_interval_s
+        return more
 
     async def _with_settings(self, connection: Any) -> State:
         """Return the state, after what was made with other settings has been given up."""
@@ -102,10 +138,10 @@ class RollupDuty:
                 return True
         return False
 
-    async def _consume(self, connection: Any) -> bool:
-        """Consume marks for a while; return whether there may be more."""
+    async def _consume(self, connection: Any, but_of: Sequence[datetime] = ()) -> bool:
+        """Consume marks for a while, but none of certain days; return whether there may be more."""
         started = time.monotonic()
-        while await self._marks.consume(connection):
+        while await self._marks.consume(connection, but_of):
             if time.monotonic() - started > STEP_S:
                 return True
         return False

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from hseie.config import Config
+from hseie.maintenance.archive import ArchiveDuty
 from hseie.maintenance.duty import Duty, Rounds, Troubles
 from hseie.maintenance.partitions import PartitionDuty
 from hseie.maintenance.rollups import RollupDuty
@@ -31,7 +32,12 @@ class Maintenance:
     """All duties and their rounds."""
 
     def __init__(self, log: Any, config: Config, postgres_url: str) -> None:
-        duties: tuple[Duty, ...] = (PartitionDuty(log, config), RollupDuty(log, config), VacuumDuty(log, config))
+        duties: tuple[Duty, ...] = (
+            PartitionDuty(log, config),
+            RollupDuty(log, config),
+            VacuumDuty(log, config),
+            ArchiveDuty(log, config),
+        )
         self.troubles = Troubles(log)
         self.rounds = [Rounds(duty, self.troubles, config, postgres_url) for duty in duties]
 

@@ -8,4 +8,4 @@ COPY (
             'id': 'BIGINT', 'created_at': 'TIMESTAMPTZ', 'timestamp': 'TIMESTAMPTZ', '{id}': 'VARCHAR', {declared}
         }}
     )
-) TO {target} (FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)
+) TO {target} (FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, ROW_GROUP_SIZE 122880, USE_TMP_FILE false)

@@ -14,6 +14,7 @@ CREATE TABLE archive_part (
     file text NOT NULL DEFAULT '',  -- relative to the archive's folder
     readings bigint NOT NULL,
     bytes bigint NOT NULL DEFAULT 0,
+    oldest timestamptz,  -- the time of its first reading
     sums jsonb NOT NULL DEFAULT '{}',  -- column to exact sum as text
     sha256 text NOT NULL DEFAULT '',
     -- What the day books counted for the kind and day when the part was written. While they say the same, nothing has
@@ -24,3 +25,22 @@ CREATE TABLE archive_part (
     restored_until timestamptz,
     PRIMARY KEY (kind, day, part)
 );
+
+-- Keeps writers out of the partition of a kind and UTC day until the end of the transaction; readers go on. What is
+-- counted in a later statement stays so. The caller sets lock_timeout.
+CREATE FUNCTION hseie_hold_partition(kind text, day date) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('LOCK TABLE %I IN SHARE MODE', kind || '_history' || to_char(day, '_YYYY_MM_DD'));
+END
+$$;
+
+-- Drops the partition of a kind and UTC day, which the caller holds. Its parent is locked for the moment that takes,
+-- against everybody: the caller sets a short lock_timeout, because all who come meanwhile wait behind it.
+CREATE FUNCTION hseie_drop_partition(kind text, day date) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('LOCK TABLE ONLY %I IN ACCESS EXCLUSIVE MODE', kind || '_history');
+    EXECUTE format('DROP TABLE %I', kind || '_history' || to_char(day, '_YYYY_MM_DD'));
+END
+$$;

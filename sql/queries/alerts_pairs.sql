@@ -1,5 +1,6 @@
 -- Pairs of a vehicle and a meter whose efficiency in [$1, $4) is below $5 percent, the worst first, at most $7; `found`
--- is how many there are. Judged are those of whose readings at least the share $6 is correlated.
+-- is how many there are, `known` how many have rollups at all, and where there is none to report, that is the only row.
+-- Judged are those of whose readings at least the share $6 is correlated.
 -- $2, $3: the whole UTC days inside, which come from the daily rollups; the hours before and behind come from the hourly
 -- ones. Each range lies together on disk, so that it is read in one go; sums of integers are three times as fast as those
 -- of bigint, which become numeric, and no pair has two billion readings in the time that may be asked for.
@@ -30,9 +31,15 @@ judged AS (
     SELECT *, round(dc_kwh * 100 / nullif(ac_kwh, 0), 2) AS efficiency_pct
     FROM total
     WHERE correlated > 0 AND correlated >= $6::numeric * greatest(meter_readings, vehicle_readings)
+),
+worst AS (
+    SELECT *, count(*) OVER () AS found
+    FROM judged
+    WHERE efficiency_pct < $5::numeric
+    ORDER BY efficiency_pct, ac_kwh - dc_kwh DESC, vehicle_id, meter_id
+    LIMIT $7
 )
-SELECT *, count(*) OVER () AS found
-FROM judged
-WHERE efficiency_pct < $5::numeric
+SELECT counted.known, worst.*
+FROM (SELECT count(*) AS known FROM total) AS counted
+LEFT JOIN worst ON true
 ORDER BY efficiency_pct, ac_kwh - dc_kwh DESC, vehicle_id, meter_id
-LIMIT $7

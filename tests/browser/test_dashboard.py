@@ -6,7 +6,7 @@ import re
 from playwright.async_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import Sight
-from tests.system.ledger import meter
+from tests.system.ledger import meter, now_text
 from tests.system.node import Node, eventually
 
 
@@ -134,3 +134,37 @@ async def test_a_reload_is_not_held_up_by_a_listener(sight: Sight, node: Node) -
     assert done.returncode == 0, done.stderr
     eventually(lambda: node.children().get("analytics") not in (None, former["analytics"]), "a new analytics")
     await expect(sight.page.locator("#node")).to_contain_text("ready", timeout=30_000)
+
+
+async def test_alerts_are_listed_and_lead_to_their_devices(sight: Sight, node: Node) -> None:
+    at = now_text()
+    vehicle = {"vehicleId": "VEHICLE_LOSSY", "soc": 50, "kwhDeliveredDc": 0.4, "batteryTemp": 30, "timestamp": at}
+    assert node.post("meter", meter("METER_LOSSY", 1.0, time=at), Prefer="wait").status == 201
+    assert node.post("vehicle", vehicle, Prefer="wait").status == 201
+    long_ago = now_text(3600)
+    assert node.post("meter", meter("METER_QUIET", 1.0, time=long_ago), Prefer="wait").status == 201
+    path = "/v1/analytics/alerts"
+    eventually(lambda: node.get(path).body["totalPairs"] and node.get(path).body["totalSilent"], "both are known")
+    page = await _see(sight, node)
+    worst, quiet = page.locator("#worst tbody tr"), page.locator("#quiet tbody tr")
+    await expect(page.locator("#alerts")).to_have_text("1", timeout=30_000)
+    await expect(worst).to_have_count(1)
+    await expect(worst).to_contain_text("VEHICLE_LOSSY")
+    await expect(worst).to_contain_text("40.0 %")
+    await expect(worst).to_contain_text("0.60 kWh")
+    await expect(page.locator("#alerts-note")).to_have_text("less than 85 % of AC arrives as DC")
+    await expect(page.locator("#alerts-state")).to_contain_text("Pairs from")
+    await expect(quiet.first).to_contain_text("METER_QUIET")
+    await expect(quiet.first).to_contain_text("60 min ago")
+    await worst.get_by_role("link", name="METER_LOSSY").click()
+    await expect(page.locator("#device-found")).to_contain_text("Meter METER_LOSSY")
+    async with page.expect_download() as saved:
+        await page.locator("#all-alerts").get_by_role("link", name="pairs").click()
+    assert (await saved.value).suggested_filename == "alerts_pairs.csv"
+    await page.evaluate("sessionStorage.setItem('hseie.key', 'any')")
+    async with page.expect_download() as saved:
+        await page.locator("#all-alerts").get_by_role("link", name="silent devices").click()
+    file = await (await saved.value).path()
+    assert "METER_QUIET" in file.read_text()
+    assert [error for error in sight.errors if "404 (Not Found)" not in error] == []
+    assert sight.only_asked(node.url)

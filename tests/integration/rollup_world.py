@@ -3,19 +3,22 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import structlog
 
+from hseie.archive import Archive
 from hseie.config import Config
 from hseie.config_load import load
 from hseie.database import connect
 from hseie.maintenance.partitions import open_connection
 from hseie.maintenance.rollups import RollupDuty
+from hseie.readings import KINDS
 from tests.integration.rollup_oracle import DAY, HOUR, NAMES, Facts, Values, day_of, devices, hour_of, pairs
 
 TABLES = (
-    "meter_history vehicle_history meter_current vehicle_current device_pair pair_by_id rollup_mark register_event"
-    " meter_hour vehicle_hour pair_hour meter_day vehicle_day pair_day"
+    "archive_part meter_history vehicle_history meter_current vehicle_current device_pair pair_by_id rollup_mark"
+    " register_event meter_hour vehicle_hour pair_hour meter_day vehicle_day pair_day"
 )
 REGISTERS = {"METER_R*": "register", "VEHICLE_R*": "register"}
 
@@ -37,10 +40,13 @@ class World:
     async def open(self) -> "World":
         self.writer = await connect(self.url, "writer", 10)
         self.maintenance = await open_connection(self.config, self.url)
+        self.archive = Archive(self.config.archive_dir, 128)
+        self.archive.folder.mkdir(parents=True)
         self.restart()
         return self
 
     async def close(self) -> None:
+        await self.archive.close()
         await self.writer.close()
         await self.maintenance.close()
 
@@ -108,6 +114,32 @@ class World:
                     await self.mark("pair", name, hour)
                 hour += HOUR
         self.facts.pairings.append((vehicle, meter, start, end))
+
+    async def put_away(self, day: datetime) -> None:
+        """Move what history has of a UTC day to files of the archive."""
+        for kind in KINDS:
+            table = f"{kind.name}_history_{day:%Y_%m_%d}"
+            if not await self.writer.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
+                continue
+            names = f'id, created_at, "timestamp", {kind.id_column}, {", ".join(NAMES[kind.name])}'
+            rows = await self.writer.fetch(f"SELECT {names} FROM {table} ORDER BY {kind.id_column}, timestamp, id")
+            part = 1 + await self.writer.fetchval(
+                "SELECT count(*) FROM archive_part WHERE kind = $1 AND day = $2", kind.name, day.date()
+            )
+            lines = self.archive.folder / "lines"
+            lines.write_text("".join("\t".join(str(value) for value in row) + "\n" for row in rows))
+            file = f"{uuid4().hex}.parquet"
+            await self.archive.write(kind, lines, self.archive.folder / file)
+            await self.writer.execute(f"DROP TABLE {table}")
+            await self.writer.execute(
+                "INSERT INTO archive_part (kind, day, part, state, file, readings, booked)"
+                " VALUES ($1, $2, $3, 'archived', $4, $5, 0)",
+                kind.name,
+                day.date(),
+                part,
+                file,
+                len(rows),
+            )
 
     async def round(self, now: datetime | None = None) -> None:
         """Rounds of maintenance until nothing is left."""

@@ -174,6 +174,7 @@ async def test_what_is_kept_is_let_go_when_rollups_change_and_no_sooner(
     monkeypatch.setattr(Reader, "rows", counted)
     await _roll(connection)
     await _pair(connection, ROLLED - HOUR, 1, "10", "5")
+    await _pair(connection, ROLLED - 2 * HOUR, 2, "10", "10")
     for _ in range(3):
         assert (await _get(client, ALERTS))["pairs"][0]["lost"] == 5.0
     assert asked.count("alerts_pairs") == 1
@@ -185,21 +186,22 @@ async def test_what_is_kept_is_let_go_when_rollups_change_and_no_sooner(
     assert asked.count("alerts_pairs") == 1
     async with connection.transaction():
         await connection.execute("DELETE FROM rollup_mark")
-        await connection.execute("UPDATE pair_hour SET dc_kwh = 6")
+        await connection.execute("UPDATE pair_hour SET dc_kwh = 6 WHERE vehicle_id = 'VEHICLE_1'")
     body = await _get(client, ALERTS)
     assert (body["pairs"][0]["lost"], body["pending"]) == (4.0, 0)
     assert asked.count("alerts_pairs") == 2
-    for change in ("DELETE FROM pair_hour", "TRUNCATE pair_day"):
+    for change in ("DELETE FROM pair_hour WHERE vehicle_id = 'VEHICLE_1'", "TRUNCATE pair_day"):
         await connection.execute(change)
-        await _get(client, ALERTS)
+        assert (await _get(client, ALERTS))["pairs"] == []
     assert asked.count("alerts_pairs") == 4
-    assert (await _get(client, f"{STATS}?window=24h"))["totalEnergyConsumedAc"] == 0.0
+    assert (await _get(client, f"{STATS}?window=24h"))["totalEnergyConsumedAc"] == 10.0
     await _get(client, f"{STATS}?window=24h")
     assert asked.count("fleet_rolled") == 1
 
 
 async def test_marks_count_where_they_may_change_something(client: Client, connection: Any) -> None:
     await _roll(connection)
+    await _pair(connection, ROLLED - HOUR, 1, "10", "9")
     for hours in (-3, -2, -1, 0, 1):  # of a range from -1 to 0 h
         await connection.execute(
             "INSERT INTO rollup_mark (kind, device_id, bucket) VALUES ('meter', 'M', $1)", ROLLED + hours * HOUR
@@ -274,19 +276,24 @@ async def test_a_fresh_node_judges_by_the_latest_minutes_and_says_so(
         ("VEHICLE_3", "METER_3", 8.0), ("VEHICLE_1", "METER_1", 5.0),
     ]  # fmt: skip
     assert (body["source"], body["to"], body["from"]) == ("raw", "2026-02-09T12:30:00.000Z", "2026-02-09T12:15:00.000Z")
-    assert "No hour of this range is closed yet" in body["notes"][0]
+    assert "judged are those of the latest minutes" in body["notes"][0]
     assert (await _get(client, STATS))["alerts"] == 2
+    assert (await _get(client, f"{STATS}?window=1h"))["energy"] is None
+    await _roll(connection)  # nothing was there yet when these hours were closed
+    assert (await _get(client, ALERTS))["source"] == "raw"
     past = await _get(client, f"{ALERTS}?from=2026-02-01T00:00:00Z&to=2026-02-02T00:00:00Z")
-    assert (past["source"], past["pairs"], past["from"]) == ("none", [], None)
+    assert (past["source"], past["pairs"], past["from"]) == ("rollups", [], "2026-02-01T00:00:00.000Z")
+    future = await _get(client, f"{ALERTS}?from=2026-02-09T12:01:00Z&to=2026-02-09T12:02:00Z")
+    assert (future["source"], future["pairs"], future["from"]) == ("none", [], None)
     monkeypatch.setattr("hseie.analytics.alerts.RAW_VEHICLES_MAX", 2)
     body = await _get(client, ALERTS)
     assert (body["source"], body["pairs"], "more than 2 vehicles" in body["notes"][0]) == ("none", [], True)
     assert (await _get(client, STATS))["alerts"] is None
-    assert (await _get(client, f"{STATS}?window=1h"))["energy"] is None
 
 
 async def test_rollups_that_are_behind_say_so(client: Client, connection: Any) -> None:
     await _roll(connection, ROLLED - 2 * HOUR)
+    await _pair(connection, ROLLED - 3 * HOUR, 1, "10", "9")
     body = await _get(client, ALERTS)
     assert (body["to"], "maintenance is behind" in body["notes"][0]) == ("2026-02-09T10:00:00.000Z", True)
     assert (await _get(client, f"{ALERTS}?from=2026-02-08T00:00:00Z&to=2026-02-09T10:00:00Z"))["notes"] == []

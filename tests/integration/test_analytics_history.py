@@ -144,6 +144,69 @@ async def test_buckets(client: Client, connection: Any) -> None:
         assert len(pages) == 8
 
 
+async def _text(client: Client, path: str, **headers: str) -> tuple[str, Any]:
+    async with client.get(path, headers=headers) as answer:
+        assert answer.status == 200
+        return await answer.text(), answer
+
+
+async def test_csv_has_the_same_pages(client: Client, connection: Any) -> None:
+    await _store(connection, (1, "1.5"), (59, "2"), (59, "3"), (61, "4"))
+    path = "/v1/analytics/history/meter/M?format=csv&limit=2"
+    text, answer = await _text(client, path)
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="history_meter_M_raw.csv"'
+    assert text == (
+        "meterId,kwhConsumedAc,voltage,timestamp\r\n"
+        "M,1.5,230.5,2026-02-09T11:59:00.000Z\r\n"
+        "M,3.0,230.5,2026-02-09T11:01:00.000Z\r\n"
+    )
+    following = answer.links["next"]["url"].path_qs
+    assert "format=csv" in following
+    text, answer = await _text(client, following)
+    assert text.splitlines()[1:] == ["M,4.0,230.5,2026-02-09T10:59:00.000Z"]
+    assert "next" not in answer.links
+    buckets, answer = await _text(
+        client,
+        "/v1/analytics/history/meter/M?resolution=1h&to=2026-02-09T12:00:00Z&limit=1",
+        Accept="text/csv;q=0.9, */*;q=0.1",
+    )
+    assert answer.headers["Vary"] == "Accept"
+    assert buckets == (
+        "timestamp,readings,kwhConsumedAc,voltageAvg,voltageMin,voltageMax,voltageFirst,voltageLast\r\n"
+        "2026-02-09T11:00:00.000Z,2,4.5,230.5,230.5,230.5,230.5,230.5\r\n"
+    )
+    empty, _ = await _text(client, "/v1/analytics/history/meter/M?format=csv&to=2026-02-07T00:00:00Z")
+    assert empty == "meterId,kwhConsumedAc,voltage,timestamp\r\n"
+    body = await _get(client, "/v1/analytics/history/meter/NOBODY?format=csv", 404)
+    assert body["code"] == "unknown_device"
+
+
+async def test_a_file_is_named_as_every_system_takes_it(client: Client, connection: Any) -> None:
+    await connection.execute("INSERT INTO meter_current VALUES ('-A:B.c_1', now(), 1, 1)")
+    _, answer = await _text(client, "/v1/analytics/history/meter/-A:B.c_1?format=csv")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="history_meter_-A_B.c_1_raw.csv"'
+
+
+@pytest.mark.parametrize("resolution", ["raw", "1h"])
+async def test_a_page_that_is_known_already_is_not_sent_again(client: Client, connection: Any, resolution: str) -> None:
+    await _store(connection, (1, "1.5"), (2, "2"))
+    path = f"/v1/analytics/history/meter/M?resolution={resolution}&from=2026-02-09T10:00:00Z&to=2026-02-09T12:00:00Z"
+    _, answer = await _text(client, path)
+    tag = answer.headers["ETag"]
+    assert (answer.headers["Cache-Control"], answer.headers["Vary"]) == ("private, no-cache", "Accept")
+    for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
+        async with client.get(path, headers={"If-None-Match": known}) as answer:
+            assert (answer.status, await answer.read(), answer.headers["ETag"]) == (304, b"", tag), known
+    async with client.head(path, headers={"If-None-Match": '"x"'}) as answer:
+        assert (answer.status, answer.headers["ETag"]) == (200, tag)
+    _, answer = await _text(client, f"{path}&format=csv")
+    assert answer.headers["ETag"] != tag
+    await _store(connection, (1, "9"))
+    async with client.get(path, headers={"If-None-Match": tag}) as answer:
+        assert answer.status == 200
+
+
 async def _plan(connection: Any, sql: str, *values: Any) -> str:
     rows = await connection.fetch(f"EXPLAIN (COSTS OFF) {sql}", *values)
     return "\n".join(row[0] for row in rows)

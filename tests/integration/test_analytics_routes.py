@@ -149,6 +149,31 @@ async def test_the_golden_case(client: Client, golden: Any) -> None:
     assert (status, body["totalEnergyConsumedAc"], body["period"]) == (200, 21.7, "45m")
 
 
+async def test_the_golden_case_as_csv_and_known_already(client: Client, golden: Any) -> None:
+    path = "/v1/analytics/performance/VEHICLE_001?from=2026-02-09T10:00:00Z&to=2026-02-09T12:30:00Z"
+    async with client.get(f"{path}&format=csv") as answer:
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="performance_VEHICLE_001.csv"'
+        header, row, rest = (await answer.text()).split("\r\n")
+    assert rest == ""
+    assert dict(zip(header.split(","), row.split(","), strict=True)) == {
+        "vehicleId": "VEHICLE_001", "period": "2026-02-09T10:00:00.000Z/2026-02-09T12:30:00.000Z",
+        "totalEnergyConsumedAc": "32.2", "totalEnergyDeliveredDc": "28.5", "efficiencyRatio": "88.51",
+        "avgBatteryTemp": "28.27", "from": "2026-02-09T10:00:00.000Z", "to": "2026-02-09T12:30:00.000Z",
+        "meterId": "METER_001", "flags": "", "meterReadings": "3", "vehicleReadings": "3", "correlated": "3",
+        "uncorrelatedAc": "0.0", "uncorrelatedDc": "0.0", "share": "1.0",
+    }  # fmt: skip
+    async with client.get(path) as answer:
+        tag = answer.headers["ETag"]
+    async with client.get(path, headers={"If-None-Match": tag}) as answer:
+        assert (answer.status, answer.headers["Cache-Control"]) == (304, "private, no-cache")
+    await golden.execute(
+        'INSERT INTO vehicle_history ("timestamp", vehicle_id, soc, kwh_delivered_dc, battery_temp)'
+        " VALUES ('2026-02-09T11:10:00Z', 'VEHICLE_001', 1, 1, 1)"
+    )
+    async with client.get(path, headers={"If-None-Match": tag}) as answer:
+        assert answer.status == 200
+
+
 async def test_a_window_without_readings(client: Client, golden: Any) -> None:
     status, body = await _get(
         client, "/v1/analytics/performance/VEHICLE_001?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z"
@@ -295,7 +320,10 @@ async def test_health(client: Client, node: FakeNode) -> None:
         "/v1/ingest/jobs/0-1",
         "/v1/analytics/performance/V",
         "/v1/analytics/stats",
+        "/v1/analytics/stats?window=24h",
+        "/v1/analytics/alerts",
         "/v1/analytics/history/meter/M",
+        "/v1/analytics/history/meter/M?resolution=1h",
     ],
 )
 async def test_without_the_database(client_without_database: Client, path: str) -> None:

@@ -124,14 +124,15 @@ async def test_two_changes_at_once_come_one_after_the_other(database_url: str, c
     assert all(end is None or end > start for _, _, start, end in found)
 
 
-async def test_a_change_waits_for_another_until_its_lock_timeout(database_url: str, connection: Any) -> None:
+async def test_a_change_is_later_than_the_one_it_waited_for(database_url: str, connection: Any) -> None:
     blocking = await connect(database_url, "blocking", 10)
     transaction = blocking.transaction()
     await transaction.start()
-    await blocking.execute("INSERT INTO device_pair VALUES ('V', 'A', now(), NULL)")
+    await blocking.execute("LOCK TABLE device_pair IN ROW EXCLUSIVE MODE")
     waiting = asyncio.ensure_future(set_pair(connection, CONFIG, Wanted("V", "B")))
     while not await blocking.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
         await asyncio.sleep(0.01)
+    await blocking.execute("INSERT INTO device_pair VALUES ('V', 'A', clock_timestamp(), NULL)")
     await transaction.commit()
     assert [row.meter_id for row in (await waiting).ended] == ["A"]
     await blocking.close()
@@ -148,8 +149,8 @@ async def test_the_closed_hours_of_a_change_are_marked(connection: Any) -> None:
     await set_pair(connection, CONFIG, Wanted("V", "A", start))
     assert await marks(connection) == [("V", hour) for hour in hours(closed - 3 * HOUR, closed - HOUR)]
     # What the end changes: the hours from there to where it ended before.
-    await end_pair(connection, CONFIG, "V", closed - HOUR + timedelta(minutes=30))
-    assert await marks(connection) == [("V", closed - HOUR)]
+    await end_pair(connection, CONFIG, "V", closed - 2 * HOUR + timedelta(minutes=30))
+    assert await marks(connection) == [("V", hour) for hour in hours(closed - 2 * HOUR, closed - HOUR)]
     await set_pair(connection, CONFIG, Wanted("V", "B"))  # now: no hour of it is closed
     assert await marks(connection) == []
     await set_pair(connection, CONFIG, Wanted("V", "B"))

@@ -363,6 +363,18 @@ def test_a_device_asks_about_itself_only(closed: SecureNode, key: tuple[str, str
         assert code(closed.ask(own, port=port)) == (401, "unauthorized")
 
 
+def test_a_device_changes_no_pairing_but_its_own(closed: SecureNode, key: tuple[str, str]) -> None:
+    """Of a vehicle and a meter that bear one name; a key that may do everything is no help."""
+    put = ("--request", "PUT")
+    for port in (closed.port, closed.port + 1):
+        for vehicle, meter_id in (("D:2", "D:1"), ("D:1", "D:2"), ("D:2", "D:2")):
+            answer = closed.ask(f"/v1/pairs/{vehicle}", *key, *put, body={"meterId": meter_id}, port=port)
+            assert code(answer) == (403, "device_not_allowed")
+        assert code(closed.ask("/v1/pairs/D:2", *key, "--request", "DELETE", port=port)) == (403, "device_not_allowed")
+        assert code(closed.ask("/v1/pairs", *key, port=port)) == (403, "forbidden")
+        assert closed.ask("/v1/pairs/D:1", *key, *put, body={"meterId": "D:1"}, port=port).status == 200
+
+
 # --- starts that are refused ------------------------------------------------------------------------------------------
 
 

@@ -83,12 +83,20 @@ def test_books_that_balance() -> None:
     assert document["kinds"]["meter"]["tables"]["history"] == 15
     assert document["days"][0] == {
         "kind": "meter", "day": "2026-02-09", "partition": "meter_history_2026_02_09", "stored": 6, "rows": 6,
+        "archived": 0,
     }  # fmt: skip
     assert document["journals"][0] == {
         "journal_id": "a", "shard": 0, "shards": 2, "file": "shard-0000-of-0002.sqlite", "last_seq": FIRST + 29,
         "committed_seq": FIRST + 19, "acknowledged": {"meter": 15, "vehicle": 0},
         "in_flight": {"meter": 3, "vehicle": 0},
     }  # fmt: skip
+
+
+def test_what_has_left_history_is_in_the_books_all_the_same() -> None:
+    audit = compare(replace(with_rows(MONDAY, 1), archived={("meter", MONDAY): 5}), JOURNALS)
+    assert audit.differences == []
+    assert audit.kinds["meter"].archived == 5
+    assert (audit.days[0].rows, audit.days[0].archived) == (1, 5)
 
 
 BOOK_A = KEPT.books[0]
@@ -102,6 +110,8 @@ def with_rows(day: date, rows: int) -> Kept:
 @pytest.mark.parametrize(
     ("kept", "place"),
     [
+        (replace(KEPT, archived={("meter", MONDAY): 1}), "2026_02_09 has 6 rows and 1 have left it, .* say 6 "),
+        (replace(KEPT, archived={("meter", date(2026, 2, 8)): 1}), "2026_02_08 has 0 rows and 1 .* say 0"),
         (with_rows(MONDAY, 5), "meter_history_2026_02_09 has 5 rows, .* say 6 "),
         (with_rows(date(2026, 2, 8), 1), "2026_02_08 has 1 rows, .* say 0"),
         (replace(KEPT, history={("meter", MONDAY): 6}), "meter_history_2026_02_10 has 0 rows, .* say 9 of 2026-02-10"),

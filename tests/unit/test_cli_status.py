@@ -178,6 +178,15 @@ def test_a_table_without_a_terminal_is_plain_and_aligned(capsys: pytest.CaptureF
     assert capsys.readouterr().out == "name    count\na           1\nlonger    100\n"
 
 
+def test_what_keeps_days_from_the_archive_is_a_warning_with_its_reason() -> None:
+    stats = {"archive_trouble": "folder", "archive_reason": "no space left"}
+    [warning] = find_warnings(snapshot(row("maintenance", stats=stats)))
+    assert (warning.process, warning.text.endswith("it is tried again (no space left)")) == ("maintenance", True)
+    [warning] = find_warnings(snapshot(row("maintenance", stats={"archive_trouble": "no_duckdb"})))
+    assert "install the extra `archive`" in warning.text
+    assert find_warnings(snapshot(row("maintenance", stats={"archive_trouble": "", "archive_reason": ""}))) == []
+
+
 @pytest.mark.parametrize(
     ("days", "trouble", "expected"),
     [

@@ -8,7 +8,13 @@ import pytest
 
 from tests.mutants.run import ROOT, Line, lines
 
-PROMISES = {*(f"P{number}" for number in range(1, 11)), "wire", "door", "rollups"}  # section 4, who may in, section 5
+PROMISES = {
+    *(f"P{number}" for number in range(1, 11)),
+    "wire",
+    "door",
+    "rollups",
+    "pairs",
+}  # section 4, who may in, section 5
 
 
 @functools.cache

@@ -24,20 +24,21 @@ FLOORS = (
     # Pure: no sockets, no loop, no processes.
     "__init__ access answers answers_alerts client_certificate clock config config_change config_load "
     "config_sources csv_text durable errors failpoints frames histogram key_text logs metric_types metrics "
-    "metrics_document metrics_writer openapi openapi_answers openapi_keys openapi_schemas pair_answers pair_file "
-    "pair_plan pair_request pair_routes pairing problems rate_limit readings registers resources retry_after "
+    "metrics_archive metrics_document metrics_writer openapi openapi_answers openapi_keys openapi_schemas pair_answers "
+    "pair_file pair_plan pair_request pair_routes pairing problems rate_limit readings registers resources retry_after "
     "rollup_columns rollup_settings route route_parameters route_table tables",
     # One outside thing each: ZeroMQ, PostgreSQL, DuckDB, the embedded server, SQLite files, HTTP, processes, counters.
-    "bus control database archive journal_file books balance migrations audit late_readings dead_letters lost_journals "
-    "pairs ports predecessors browsers web tls http_connection connections handshakes http_server keys_file key_store "
-    "keys shared_counters rates admission process embedded.",
+    "bus control database archive archive_check archive_export archive_files archive_pipe archive_restore journal_file "
+    "books balance migrations audit late_readings dead_letters lost_journals pairs ports predecessors browsers web tls "
+    "http_connection connections handshakes http_server keys_file key_store keys shared_counters rates admission "
+    "process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.
     "topology node",
     # The command line.
-    "cli cli_dead_letter cli_journal cli_keys cli_pairs commands demo journal_command journal_retire keys_command "
-    "status __main__",
+    "cli cli_archive cli_dead_letter cli_journal cli_keys cli_pairs commands demo journal_command journal_retire "
+    "keys_command status __main__",
 )
 IMPURE = {"aiohttp", "asyncio", "asyncpg", "multiprocessing", "socket", "sqlite3", "subprocess", "uvloop", "zmq"}
 

@@ -104,6 +104,7 @@ function showNow(now) {
   if (now.rates) addRates([now.rates]);
   showChecks(now);
   showFleet(now.fleet, now.fleetIsOld);
+  lookForAlerts();
 }
 
 function showChecks(now) {
@@ -277,5 +278,3 @@ function showDevice(box, id, { kind, current, readings }) {
   drawn.setData([rising.map((one) => Date.parse(one.timestamp) / 1000), ...KINDS[kind].lines.map(([name]) => rising.map((one) => one[name]))]);
   deviceCharts.push(drawn);
 }
-
-stream.start();

@@ -1,0 +1,153 @@
+"""Old days leave history: to Parquet files, or for good. One step of one day a round, the oldest first.
+
+Every step can be cut off anywhere and is found again from what stands in archive_part, in history and in the folder.
+One process of all that share a database does it at a time; the lock ends with its connection.
+"""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from hseie import archive_files, database
+from hseie.archive import Archive, Part
+from hseie.archive_export import export, note
+from hseie.config import Config
+from hseie.database import Failure, statement
+from hseie.errors import ArchiveUnavailableError
+from hseie.maintenance.archive_drop import drop_empty, drop_written, give_up, rolled_up
+from hseie.maintenance.archive_plan import OldDay, Step, next_step, old_days
+from hseie.readings import KIND_BY_NAME
+
+BETWEEN_STEPS_S = 1.0
+RETRY_S = 5.0  # for a lock that somebody holds
+EXPORT_TIMEOUT_S = 3600.0  # a day a thousand times as large as it should be takes no longer
+
+# How many times as long as a statement a question of several may take; files are read from their first moment on, and
+# history is read until it is dropped so much later.
+GRACE_STATEMENTS = 8
+
+_ADVICE = {
+    "no_duckdb": "old days stay in PostgreSQL: install the extra `archive`, or set retention.then = drop",
+    "folder": "nothing is lost, old days stay in PostgreSQL; make room or see to the folder, it is tried again",
+    "damaged": "the day is written anew from PostgreSQL; see to the disk of the archive",
+    "rollups_behind": "old days stay in PostgreSQL until their rollups are made; see what maintenance says of those",
+}
+
+
+class ArchiveDuty:
+    """Archives or drops old days. See `hseie.maintenance.duty`."""
+
+    name = "archive"
+
+    def __init__(self, log: Any, config: Config) -> None:
+        self.interval_s = config.maintenance.interval_s
+        self.grace_s = GRACE_STATEMENTS * config.analytics.statement_timeout_ms / 1000
+        self.archive = Archive(config.archive_dir, config.retention.archive_memory_mb)
+        self._retention = config.retention
+        self._log = log
+        self._trouble = ""
+        self._reason = ""
+        self._figures: dict[str, int] = {}
+
+    def report(self) -> dict[str, Any]:
+        return {**self._figures, "archive_trouble": self._trouble, "archive_reason": self._reason}
+
+    async def work(self, connection: Any, now: datetime) -> float:
+        if not await connection.fetchval(statement("archive_lock")):
+            return self.interval_s
+        await connection.execute(statement("archive_release"), None, None, now)
+        waiting = await self._old_days(connection, now)
+        try:
+            pause_s = await self._do_one(connection, waiting)
+        except ArchiveUnavailableError as error:
+            self._met("folder", str(error))
+            pause_s = self.interval_s
+            if connection.is_closed():  # a COPY was under way
+                return pause_s
+        except database.PostgresError as error:
+            # Somebody reads or writes for long: nothing was done, and nobody may be kept waiting.
+            if database.classify(error) is not Failure.RETRY:
+                raise
+            pause_s = min(RETRY_S, self.interval_s)
+        row = await connection.fetchrow(statement("archive_figures"))
+        self._figures = {f"archive_{name}": count for name, count in row.items()}
+        self._figures["archive_days_waiting"] = len(await self._old_days(connection, now))
+        return pause_s
+
+    async def _old_days(self, connection: Any, now: datetime) -> list[OldDay]:
+        """Return the days that should leave history, those that are restored not among them."""
+        if not self._retention.raw_days:
+            return []
+        first_kept = now.astimezone(UTC).date() - timedelta(days=self._retention.raw_days)
+        days = await connection.fetch(statement("archive_days"), list(KIND_BY_NAME), first_kept)
+        rows = await connection.fetch(statement("archive_all"), date.min, first_kept)
+        parts = [(Part.of(row), row["age_s"]) for row in rows]
+        found = old_days([(row["kind"], row["day"], row["booked"]) for row in days], parts)
+        return [old for old in found if self._step(old) is not Step.KEEP]
+
+    def _step(self, old: OldDay) -> Step:
+        return next_step(old, self._retention.then, self.grace_s)
+
+    async def _do_one(self, connection: Any, days: list[OldDay]) -> float:
+        """Do the first step that can be done; return the seconds until the next."""
+        trouble, pause_s = "", self.interval_s
+        for old in days:
+            step = self._step(old)
+            if step is Step.WAIT:
+                # Not of less than a second, for a clock that stands.
+                left_s = self.grace_s - min(age_s for _, age_s in old.written)
+                pause_s = min(pause_s, max(left_s, BETWEEN_STEPS_S))
+            elif await drop_empty(connection, KIND_BY_NAME[old.kind], old):
+                return BETWEEN_STEPS_S
+            elif not await rolled_up(connection, old):
+                trouble = "rollups_behind"
+            elif step is Step.WRITE and not self.archive.available:
+                trouble = "no_duckdb"
+            else:
+                await self._do(connection, step, old)
+                return BETWEEN_STEPS_S
+        self._met(trouble)
+        return pause_s
+
+    async def _do(self, connection: Any, step: Step, old: OldDay) -> None:
+        kind = KIND_BY_NAME[old.kind]
+        said = {"kind": old.kind, "day": str(old.day)}
+        if step is Step.WRITE:
+            work = export(connection, self.archive, kind, old.day, old.numbers)
+            written = await database.within(EXPORT_TIMEOUT_S, connection, work)
+            if written is not None:
+                await note(connection, kind, old.day, written)
+                size = {"readings": written.content.readings, "bytes": written.bytes}
+                self._log.info("day_written", **said, part=written.part, **size)
+        elif step is Step.DROP:
+            if damage := await self._damage(old):
+                self._met("damaged", damage)
+                await connection.execute(statement("archive_forget"), old.kind, old.day)
+                return
+            if await drop_written(connection, kind, old):
+                self._log.info("day_archived", **said, readings=sum(part.readings for part, _ in old.written))
+                await self._sweep(old)
+        elif await give_up(connection, kind, old):
+            self._log.info("day_dropped", **said, booked=old.booked)
+        self._met("")
+
+    async def _damage(self, old: OldDay) -> str:
+        """Return what is wrong with the files that are to be all that is left of a day."""
+        for part, _ in old.written:
+            folder = self.archive.folder
+            if found := await asyncio.to_thread(archive_files.damage, folder, part.file, part.bytes, part.sha256):
+                return found
+        return ""
+
+    async def _sweep(self, old: OldDay) -> None:
+        named = [part.file for part, _ in old.parts if part.file]
+        with archive_files.told(self.archive.folder):
+            await asyncio.to_thread(archive_files.sweep, self.archive.folder, old.kind, old.day, named)
+
+    def _met(self, trouble: str, reason: str = "") -> None:
+        """Note what keeps days from leaving history, and say it once; an empty text is the end of it."""
+        if trouble and (trouble, reason) != (self._trouble, self._reason):
+            self._log.warning("archive_held_up", trouble=trouble, reason=reason, advice=_ADVICE[trouble])
+        elif self._trouble and not trouble:
+            self._log.info("archive_goes_on")
+        self._trouble, self._reason = trouble, reason

@@ -31,6 +31,7 @@ from hseie.supervisor.lock import InstanceLock
 DEVICES = 10_000
 JOURNAL = "00000000-0000-4000-8000-00000000be0c"
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 BYTES_A_READING = 250  # of disk, with what PostgreSQL writes besides; measured: see README
 _SQL = Path(__file__).parent / "sql"
 
@@ -45,6 +46,7 @@ def text(name: str, kind: Kind | None = None, **names: str) -> str:
             "kind": kind.name,
             "id": kind.id_column,
             "columns": ", ".join(f'"{column}"' for column in kind.columns),
+            "values": ", ".join(values),
             "assignments": ", ".join(f"{column} = excluded.{column}" for column in values),
         }
     for name, value in names.items():
@@ -58,6 +60,15 @@ def hours_between(start: datetime, end: datetime) -> list[tuple[datetime, dateti
     while edges[-1] < end:
         edges.append(min(end, edges[-1].replace(minute=0, second=0, microsecond=0) + HOUR))
     return list(itertools.pairwise(edges))
+
+
+def days_between(start: datetime, end: datetime) -> list[datetime]:
+    """Return the midnights of the whole days of a range."""
+    return [start + number * DAY for number in range((end - start) // DAY)]
+
+
+def partition(kind: Kind, moment: datetime) -> str:
+    return f"{kind.name}_history_{moment:%Y_%m_%d}"
 
 
 @dataclass
@@ -91,41 +102,73 @@ class Fleet:
 
     async def fill(self, start: datetime, end: datetime, say: Any = print) -> int:
         """Make what is still missing of [start, end), both kinds at once, an hour a transaction; return how many."""
+        return await self._both(self._fill_kind, start, end, say)
+
+    async def build(self, start: datetime, end: datetime, say: Any = print) -> int:
+        """As `fill`, of whole UTC days, a day a transaction and its index last: twice as fast, and the index is smaller
+        than one that grew row by row. For days that soon leave history."""
+        return await self._both(self._build_kind, start, end, say)
+
+    async def _both(self, work: Any, start: datetime, end: datetime, say: Any) -> int:
         began = time.monotonic()
-        counts = await asyncio.gather(*(self._fill_kind(kind, start, end, say) for kind in KINDS))
+        counts = await asyncio.gather(*(work(kind, start, end) for kind in KINDS))
         took_s = time.monotonic() - began
-        say(f"{sum(counts):,} readings made in {took_s:.0f} s, {sum(counts) / took_s:,.0f} a second")
+        say(
+            f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}: {sum(counts):,} readings made in {took_s:.0f} s,"
+            f" {sum(counts) / took_s:,.0f} a second"
+        )
         return sum(counts)
 
-    async def _fill_kind(self, kind: Kind, start: datetime, end: datetime, say: Any) -> int:
+    async def _fill_kind(self, kind: Kind, start: datetime, end: datetime) -> int:
         connection = await self._connect()
         made = 0
         try:
             until = await connection.fetchval("SELECT until FROM bench.made WHERE kind = $1", kind.name)
             for first, last in hours_between(max(start, until or start), end):
-                began = time.monotonic()
-                count = await self._fill_hour(connection, kind, first, last)
-                made += count
-                say(f"  {kind.name:<8} {first:%Y-%m-%d %H:%M} {count:>9,} in {time.monotonic() - began:5.1f} s")
+                await connection.execute(database.statement("make_partition"), kind.name, first.date())
+                async with connection.transaction():
+                    await connection.execute("SELECT pg_advisory_xact_lock_shared(hseie_rollup_lock())")
+                    made += await self._insert(connection, kind, partition(kind, first), first, last)
+                    await connection.execute(text("mark", kind), first.replace(minute=0))
             await connection.execute(text("current", kind), end - 2 * HOUR, end)
         finally:
             await database.close(connection)
         return made
 
-    async def _fill_hour(self, connection: Any, kind: Kind, first: datetime, last: datetime) -> int:
-        day, hour = first.date(), first.replace(minute=0)
-        await connection.execute(database.statement("make_partition"), kind.name, day)
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock_shared(hseie_rollup_lock())")
-            table = f"{kind.name}_history_{day:%Y_%m_%d}"
-            status = await connection.execute(text(kind.name, table=table), first, last)
-            count = int(status.rsplit(" ", 1)[1])
-            nothing = [0]
-            books = database.statement("book_add")
-            await connection.execute(books, JOURNAL, [kind.name], [count], [count], nothing, nothing)
-            await connection.execute(database.statement("day_book_add"), JOURNAL, [kind.name], [str(day)], [count])
-            await connection.execute(text("mark", kind), hour)
-            await connection.execute(text("made", kind), first, last)
+    async def _build_kind(self, kind: Kind, start: datetime, end: datetime) -> int:
+        connection = await self._connect()
+        made = 0
+        try:
+            until = await connection.fetchval("SELECT until FROM bench.made WHERE kind = $1", kind.name)
+            storage = await connection.fetchval("SELECT hseie_partition_storage()")
+            for day in days_between(max(start, until or start), end):
+                table, next_day = partition(kind, day), day + DAY
+                names = {
+                    "table": table,
+                    "storage": storage,
+                    "day": f"{day:%Y-%m-%d}",
+                    "next_day": f"{next_day:%Y-%m-%d}",
+                }
+                async with connection.transaction():
+                    await connection.execute(text("build_table", kind, **names))
+                    made += await self._insert(connection, kind, table, day, next_day)
+                    await connection.execute(text("build_index", kind, **names))
+                    await connection.execute(text("build_attach", kind, **names))
+            await connection.execute(text("current", kind), end - 2 * HOUR, end)
+        finally:
+            await database.close(connection)
+        return made
+
+    async def _insert(self, connection: Any, kind: Kind, table: str, first: datetime, last: datetime) -> int:
+        """Insert the readings of a range within a day, and count them in the books."""
+        status = await connection.execute(text(kind.name, table=table), first, last)
+        count = int(status.rsplit(" ", 1)[1])
+        books = database.statement("book_add")
+        await connection.execute(books, JOURNAL, [kind.name], [count], [count], [0], [0])
+        await connection.execute(
+            database.statement("day_book_add"), JOURNAL, [kind.name], [f"{first:%Y-%m-%d}"], [count]
+        )
+        await connection.execute(text("made", kind), first, last)
         return count
 
     async def _connect(self) -> Any:

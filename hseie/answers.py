@@ -122,9 +122,12 @@ class Fleet(_Answer):
     efficiency_ratio: Percent | None
     energy: FleetEnergy | None
     alerts: Annotated[
-        int | None, msgspec.Meta(description="pairs of `/v1/analytics/alerts`; null where nothing could be judged")
+        int | None,
+        msgspec.Meta(description="pairs of `/v1/analytics/alerts`; null: they could not be judged, or not in time"),
     ]
-    silent_devices: Annotated[int | None, msgspec.Meta(description="those of `/v1/analytics/alerts`")]
+    silent_devices: Annotated[
+        int | None, msgspec.Meta(description="those of `/v1/analytics/alerts`; null: not told in time")
+    ]
     ingest_rate: Annotated[
         float | None, msgspec.Meta(description="readings committed a second, lately; null right after the start")
     ]

@@ -11,22 +11,18 @@ from typing import Any, TypeVar
 
 from hseie.config import Config
 from hseie.database import statement
-from hseie.errors import HseieError
 from hseie.late_readings import keep_open
 from hseie.pair_plan import Change, Difference, Pair, Plan
-from hseie.pair_request import Wanted
+from hseie.pair_request import InvalidPairError, Wanted
 from hseie.pairing import candidates
+from hseie.problems import ErrorItem
 
-MARKS_MAX = 5_000_000
-"""Hours of vehicles that one change may have made anew; one vehicle over 400 days has 9,600."""
+MARKS_MAX = 2_000_000
+"""Hours of vehicles that one change may have made anew, in 20 s; one vehicle over 400 days has 9,600."""
 
 T = TypeVar("T")
 MayTouch = Callable[[str], bool]
 Span = tuple[datetime, datetime]
-
-
-class TooManyMarksError(HseieError):
-    """A change would have more rollups made anew than one change may. Nothing was changed."""
 
 
 def session_settings(config: Config) -> dict[str, str]:
@@ -127,10 +123,8 @@ async def _mark(connection: Any, config: Config, difference: Difference) -> None
         statement("pair_mark"), *([span[place] for span in merged] for place in range(3)), margin, MARKS_MAX + 1
     )
     if int(done.rsplit(" ", 1)[1]) > MARKS_MAX:
-        raise TooManyMarksError(
-            f"more than {MARKS_MAX} hours of rollups would have to be made anew: "
-            "set fewer pairings at once, or let them begin later"
-        )
+        why = f"more than {MARKS_MAX} hours of rollups would be made anew: begin later, or set fewer pairings at once"
+        raise InvalidPairError([ErrorItem("timestamp_out_of_range", why, "/validFrom")])
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:

@@ -25,3 +25,7 @@ CREATE TABLE IF NOT EXISTS bench.made (
     starts timestamptz NOT NULL,
     until timestamptz NOT NULL
 );
+
+-- What partitions are made like. Not like the parents themselves: those would be locked for as long as a day is built.
+CREATE TABLE IF NOT EXISTS bench.meter (LIKE meter_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+CREATE TABLE IF NOT EXISTS bench.vehicle (LIKE vehicle_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS);

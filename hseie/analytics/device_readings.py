@@ -51,10 +51,8 @@ class DeviceReadings:
         if not parts:
             return rows
         found = {row["timestamp"]: row for row in rows}
-        bound = await self._add_archived(found, parts, device, (start, end), most, ascending=ascending)
-        times = sorted(found, reverse=not ascending)
-        known = [at for at in times if (at < bound if ascending else at >= bound)]
-        return [found[at] for at in known[:most]]
+        await self._add_archived(found, parts, device, (start, end), most, ascending=ascending)
+        return [found[at] for at in sorted(found, reverse=not ascending)[:most]]
 
     async def _add_archived(
         self,
@@ -65,8 +63,8 @@ class DeviceReadings:
         most: int,
         *,
         ascending: bool,
-    ) -> datetime:
-        """Add what the archive has until there are `most` readings; return up to which time all are known."""
+    ) -> None:
+        """Add what the archive has, until as many are known as wanted with nothing unknown before or between them."""
         start, end = span
         limit = most + 1
         while True:
@@ -85,11 +83,9 @@ class DeviceReadings:
                 known = found.get(row[1])
                 if known is None or known["id"] < row[2]:
                     found[row[1]] = self._row(row)
-            if not full:
-                return end if ascending else start
             start, end = (last, end) if ascending else (start, last)
-            if sum(at < last if ascending else at >= last for at in found) >= most:
-                return last
+            if not full or sum(at < last if ascending else at >= last for at in found) >= most:
+                return
 
     def _row(self, archived: Archived) -> Reading:
         device, at, number, *values = archived

@@ -73,7 +73,7 @@ class FleetRoute:
         if length is not None and length > timedelta(days=self._config.ingest.past_max_days):
             query.refuse("window", f"at most {self._config.ingest.past_max_days} days at a time")
         query.check()
-        return as_json(request, await self.figures(length, period or ""))
+        return as_json(request, await self.figures(length, period or ""), chosen=False)
 
     async def figures(self, length: timedelta | None = None, period: str = "") -> Fleet:
         """Return the figures of the fleet, none older than it takes to keep the database at ease.
@@ -85,7 +85,7 @@ class FleetRoute:
             self._devices.value(),
             self._oldest.value(),
             self._latest_sums() if length is None else self._rolled_sums(length, period),
-            self._alerts.counts(length or WINDOW),
+            self._counts(length or WINDOW),
         )
         return Fleet(
             total_vehicles=devices["total_vehicles"],
@@ -141,6 +141,12 @@ class FleetRoute:
             return None
         row = await self._reader.row("fleet_oldest", day, some, kind=kind)
         return row["min"] if row is not None else None
+
+    async def _counts(self, length: timedelta) -> tuple[int | None, int | None]:
+        try:
+            return await self._alerts.counts(length)
+        except DatabaseUnavailableError:
+            return None, None  # as in _read_sums
 
     async def _latest_sums(self) -> _Sums | None:
         # Where the latest minutes are too many rows, the latest hour is there as soon as it is rolled up.

@@ -12,7 +12,7 @@ from hseie.problems import ErrorItem
 
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 _WINDOW = re.compile(r"([1-9][0-9]{0,5})([mhd])")
-_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
 _UNIT = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _LONGEST = timedelta(days=36_500)  # the longest ingest.past_max_days there may be: nothing can be older
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
@@ -79,7 +79,7 @@ class Query:
         return default
 
     def number(self, name: str, default: float, least: float, most: float) -> float:
-        """Return a decimal number, written plainly: without a sign, an exponent or more than nine digits a side."""
+        """Return a number written as in JSON, without a sign."""
         value = self._given.get(name)
         if value is None:
             return default

@@ -19,7 +19,8 @@ from hseie.analytics.query import Query
 from hseie.csv_text import CSV, csv_text, prefers_csv
 
 FORMATS = ("json", "csv")
-_HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept"}
+_HEADERS = {"Cache-Control": "private, no-cache"}
+_CHOSEN = {"Vary": "Accept"}
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,18 @@ def asks_for_csv(query: Query, request: web.Request) -> bool:
     return prefers_csv(",".join(request.headers.getall("Accept", ())))
 
 
-def as_json(request: web.Request, document: Any, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return a JSON answer, or 304; Structs are taken too."""
-    return _answer(request, orjson.dumps(document, default=msgspec.to_builtins), http.JSON, headers or {})
+def as_json(
+    request: web.Request, document: Any, headers: Mapping[str, str] | None = None, *, chosen: bool = True
+) -> web.Response:
+    """Return a JSON answer, or 304; Structs are taken too. `chosen`: it could have been CSV."""
+    body = orjson.dumps(document, default=msgspec.to_builtins)
+    return _answer(request, body, http.JSON, {**(_CHOSEN if chosen else {}), **(headers or {})})
 
 
 def as_csv(request: web.Request, table: Table, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return a table to be saved as a file, or 304."""
     file = table.name.replace(":", "_")  # of an id's characters the one that file systems mind
-    named = {"Content-Disposition": f'attachment; filename="{file}.csv"', **(headers or {})}
+    named = {**_CHOSEN, "Content-Disposition": f'attachment; filename="{file}.csv"', **(headers or {})}
     return _answer(request, csv_text(table.columns, table.rows), CSV, named)
 
 

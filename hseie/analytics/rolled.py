@@ -16,10 +16,13 @@ class Rolled:
     """Rollups are there for the hours before `until` (None: there are none yet).
 
     `number` counts how often rollups of pairs have changed: what was made from them is true while it is the same.
+    Hours before `hours_from` and days before `days_from` are not kept any more (None: all are).
     """
 
     until: datetime | None
     number: int
+    hours_from: datetime | None = None
+    days_from: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Hours:
 async def rolled(reader: Reader) -> Rolled:
     """Return what rollups there are. Raises DatabaseUnavailableError and TooManyQueriesError."""
     row = await reader.row("rollup_known")
-    return Rolled(row["rolled_until"], row["number"]) if row is not None else Rolled(None, 0)
+    return Rolled(**row) if row is not None else Rolled(None, 0)
 
 
 async def pending(reader: Reader, hours: Hours) -> int:
@@ -57,15 +60,24 @@ def latest_hours(length: timedelta, known: Rolled, now: datetime) -> Hours | Non
     if known.until is None:
         return None
     end = floor(min(known.until, now), HOUR)
-    return Hours(end - ceiling_of(length), end)
+    return _kept(end - ceiling_of(length), end, known)
 
 
 def hours_between(start: datetime, end: datetime, known: Rolled) -> Hours | None:
     """Return the closed ones of the hours that [start, end) touches; None where there is none."""
     if known.until is None:
         return None
-    first, last = floor(start, HOUR), min(ceiling(end, HOUR), known.until)
-    return Hours(first, last) if first < last else None
+    return _kept(floor(start, HOUR), min(ceiling(end, HOUR), known.until), known)
+
+
+def _kept(start: datetime, end: datetime, known: Rolled) -> Hours | None:
+    """Return [start, end) so that rollups are there for it: where hours are not kept any more, in whole days."""
+    if known.hours_from is not None:
+        start = floor(start, DAY) if start < known.hours_from else start
+        end = ceiling(end, DAY) if end < known.hours_from else end
+    if known.days_from is not None:
+        start = max(start, known.days_from)
+    return Hours(start, end) if start < end else None
 
 
 def floor(moment: datetime, width: timedelta) -> datetime:

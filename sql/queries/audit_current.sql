@@ -28,8 +28,11 @@ FROM (
     )
     UNION ALL
     SELECT {columns} FROM state
-    WHERE archived AND EXISTS (
-        SELECT FROM {kind}_history AS history
-        WHERE history.{id} = state.{id} AND history."timestamp" > state."timestamp"
-    )
+    CROSS JOIN LATERAL (
+        SELECT true AS found FROM {kind}_history AS history
+        WHERE history.{id} = state.{id}
+            AND history."timestamp" > state."timestamp" AND history."timestamp" >= $1::date
+        LIMIT 1
+    ) AS newer
+    WHERE archived
 ) AS differing

@@ -1,3 +1,5 @@
--- Before which hour there are rollups (null: there are none yet), and how often those of pairs have changed.
-SELECT nullif(state.rolled_until, '-infinity') AS rolled_until, change.number
+-- Before which hour there are rollups (null: there are none yet), since when hours and days are kept (null: always), and
+-- how often those of pairs have changed.
+SELECT nullif(state.rolled_until, '-infinity') AS until, change.number,
+    nullif(state.hours_from, '-infinity') AS hours_from, nullif(state.days_from, '-infinity') AS days_from
 FROM rollup_state AS state, rollup_change AS change

@@ -377,3 +377,15 @@ async def test_coverage_and_threshold_are_those_of_the_configuration(database_ur
     async for client in _client(database_url, config):
         body = await _get(client, ALERTS)
         assert (body["totalPairs"], body["threshold"]) == (1, 95.0)
+
+
+async def test_the_fleet_is_told_of_also_where_its_alerts_take_too_long(database_url: str, connection: Any) -> None:
+    await _roll(connection)
+    config = Config(analytics=Analytics(statement_timeout_ms=200))
+    async for client in _client(database_url, config):
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE pair_hour IN ACCESS EXCLUSIVE MODE")
+            body = await _get(client, STATS)
+            assert (body["alerts"], body["silentDevices"], body["totalVehicles"]) == (None, None, 0)
+            assert (await _get(client, ALERTS, 503))["code"] == "database_unavailable"
+        assert (await _get(client, STATS))["silentDevices"] == 0

@@ -14,7 +14,7 @@ from hseie.config import Config
 from hseie.database import connect
 from hseie.errors import HseieError
 from hseie.pair_plan import Pair, PairConflictError
-from hseie.pair_request import Wanted
+from hseie.pair_request import InvalidPairError, Wanted
 from hseie.pair_routes import STATES
 from hseie.pairs import end_pair, find_pairs, remove_pair, set_pair
 
@@ -236,7 +236,7 @@ async def test_a_change_that_touches_too_much_is_refused_whole(
     closed = now.replace(minute=0, second=0, microsecond=0)
     await close_hours(connection, closed, (closed - timedelta(days=20)).date())
     monkeypatch.setattr(pairs, "MARKS_MAX", 24)
-    with pytest.raises(pairs.TooManyMarksError):
+    with pytest.raises(InvalidPairError):
         await set_pair(connection, CONFIG, Wanted("V", "A", closed - 24 * HOUR))  # 25 with the neighbours' hour
     assert (await rows(connection), await marks(connection)) == ([], [])
     await set_pair(connection, CONFIG, Wanted("V", "A", closed - 23 * HOUR))

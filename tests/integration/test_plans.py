@@ -6,6 +6,7 @@ hand as `hseie.analytics.reader` has it.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,14 +16,19 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from aiohttp.test_utils import TestClient, TestServer
 
 from bench.fleet_history import Fleet
 from hseie import database
-from hseie.analytics.reader import session_settings
-from hseie.config import Config
+from hseie.analytics.node import NodeView
+from hseie.analytics.reader import Reader, session_settings
+from hseie.analytics.service import Parts, build
+from hseie.config import Config, Device
 from hseie.database import statement
+from hseie.maintenance.rollups import RollupDuty
 from hseie.maintenance.vacuum import VacuumDuty
-from hseie.readings import KINDS, METER, Kind
+from hseie.pairing import Segment, Window, meeting_arguments, pieces
+from hseie.readings import KINDS, METER, VEHICLE, Kind
 from hseie.resources import resource
 from tests.conftest import database_at, execute
 
@@ -33,7 +39,9 @@ END = START + timedelta(days=DAYS)
 NOON = START + timedelta(days=2, hours=12)
 DAY = timedelta(days=1)
 TOLERANCE = timedelta(seconds=30)
+INTERVALS, REGISTERS = Device(), Device(energy="register")
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,35 @@ class Plan:
         return {node["Node Type"] for node in self.history}
 
     @property
+    def seq_scans(self) -> set[str]:
+        """The tables that are read whole. (Rows that are to be written do not count.)"""
+        return {node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"}
+
+    @property
     def heap_fetches(self) -> int:
         return sum(node.get("Heap Fetches", 0) for node in self.history)
 
     def node_on(self, table: str) -> Mapping[str, Any]:
         return next(node for node in self.nodes if node.get("Relation Name") == table)
+
+
+def texts_of(name: str) -> Iterator[str]:
+    """The texts that a statement has, plain and of each kind."""
+    yield statement(name)
+    for kind in KINDS:
+        with contextlib.suppress(IndexError, KeyError):  # braces of its own
+            yield statement(name, kind)
+
+
+async def _no_node() -> dict[str, Any]:
+    raise TimeoutError
+
+
+async def roll_up(connection: Any) -> None:
+    """Roll up all hours there are, as the duty does."""
+    duty = RollupDuty(structlog.get_logger(), Config())
+    while await duty.work(connection, END + HOUR) == 0.0:
+        pass
 
 
 def nodes_of(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -87,8 +119,49 @@ class Database:
                 f"INSERT INTO {kind.name}_current SELECT 'other' || n, now(), {', '.join('1' for _ in kind.fields)}"
                 f" FROM generate_series(1, 5000) AS n; ANALYZE {kind.name}_current"
             )
+        self.runner.run(database.with_connection(url, "tests", roll_up))
+        # As after weeks: so many hours that nobody reads all of them to find one device's.
+        for table, id_column in {
+            "meter_hour": "meter_id",
+            "vehicle_hour": "vehicle_id",
+            "pair_hour": "vehicle_id",
+        }.items():
+            self.execute(
+                f"INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, to_jsonb(hour) ||"
+                f" jsonb_build_object('{id_column}', 'other' || n, 'bucket', another))).*"
+                f" FROM (SELECT * FROM {table} LIMIT 1) AS hour, generate_series(1, 40) AS n,"
+                f" generate_series('{START}'::timestamptz, '{START + 40 * DAY}', interval '1 hour') AS another"
+                " ORDER BY another"
+            )
+            self.execute(f"VACUUM ANALYZE {table}")
         self.session = self.runner.run(database.connect(url, "tests", 10, session_settings(Config())))
-        self.before = self.plan("history_buckets", "METER_007", START, START + DAY, MINUTE, kind=METER)
+        self.before = self.plan("history_buckets", *hours(METER, START, START + DAY), MINUTE, kind=METER)
+
+    def asked(self, path: str) -> dict[str, Plan]:
+        """Ask a route, and return the plans of all that it asked of the database, by the statements' names."""
+        names = {
+            text: file.stem for file in (resource("sql") / "queries").glob("*.sql") for text in texts_of(file.stem)
+        }
+        sent = self.runner.run(self._sent(path))
+        return {names[text]: self.runner.run(self._explain(text, values)) for text, values in sent if text in names}
+
+    async def _sent(self, path: str) -> list[tuple[str, tuple[Any, ...]]]:
+        sent: list[tuple[str, tuple[Any, ...]]] = []
+
+        async def fetch(connection: Any, text: str, *values: Any, **options: Any) -> Any:
+            sent.append((text, values))
+            return await original(connection, text, *values, **options)
+
+        original = database.Connection.fetch
+        reader = await Reader.open(Config(), self.url, "tests", 1)
+        view = NodeView(_no_node)
+        app, *_ = build(Parts(Config(), reader, reader, view, lambda: END, self.url))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(database.Connection, "fetch", fetch)
+            async with TestClient(TestServer(app)) as client, client.get(path) as answer:
+                assert answer.status == 200, await answer.text()
+        await reader.close(1.0)
+        return sent
 
     def close(self) -> None:
         self.runner.run(database.close(self.session))
@@ -105,8 +178,11 @@ class Database:
 
     def plan(self, name: str, *values: Any, kind: Kind | None = None, run: bool = True) -> Plan:
         """The plan of a statement, which is run for it unless it writes."""
+        return self.runner.run(self._explain(statement(name, kind), values, run))
+
+    async def _explain(self, sql: str, values: tuple[Any, ...], run: bool = True) -> Plan:
         options = "ANALYZE, TIMING OFF, FORMAT JSON" if run else "FORMAT JSON"
-        text = self.runner.run(self.session.fetchval(f"EXPLAIN ({options}) {statement(name, kind)}", *values))
+        text = await self.session.fetchval(f"EXPLAIN ({options}) {sql}", *values)
         return Plan(tuple(nodes_of(json.loads(text)[0]["Plan"])))
 
 
@@ -121,11 +197,17 @@ def vacuumed(postgres_server_url: str, template_database: str) -> Iterator[Datab
     asyncio.run(execute(postgres_server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
-def correlate(start: datetime, end: datetime) -> tuple[Any, ...]:
-    """The parameters of performance_correlate for one pair."""
-    read = (start - 2 * TOLERANCE, end + 2 * TOLERANCE)
-    segment = (["VEHICLE_007"], ["METER_007"], [read[0]], [read[1]])
-    return (*segment, *read, start, end, TOLERANCE, end - start, False)
+def meeting(start: datetime, end: datetime, config: Device = INTERVALS) -> list[Any]:
+    """The parameters of parts/meeting.sql for one pair and a window."""
+    always = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    counted = pieces([Segment("VEHICLE_007", "METER_007", *always)], Window(start, end, TOLERANCE))
+    return meeting_arguments(counted, TOLERANCE, config)
+
+
+def hours(kind: Kind, start: datetime, end: datetime, register: bool = False) -> list[Any]:
+    """The parameters of parts/effective.sql for one device and whole hours."""
+    nothing: list[list[Any]] = [[] for _ in range(3 + len(kind.fields))]
+    return [[device(kind)], [start], [end], [register], start, end, 1000.0, *nothing]
 
 
 def device(kind: Kind) -> str:
@@ -134,23 +216,73 @@ def device(kind: Kind) -> str:
 
 # A statement, its kind, its parameters, and the days it may touch (offsets from START).
 ONE_DEVICE: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
-    ("performance_correlate", None, correlate(NOON - DAY, NOON), days("meter", 1, 2) | days("vehicle", 1, 2)),
-    ("performance_correlate", None, correlate(NOON, NOON + MINUTE), days("meter", 2) | days("vehicle", 2)),
+    ("performance_correlate", None, (*meeting(NOON - DAY, NOON), False), days("meter", 1, 2) | days("vehicle", 1, 2)),
+    ("performance_correlate", None, (*meeting(NOON, NOON + MINUTE), True), days("meter", 2) | days("vehicle", 2)),
+    *(
+        ("register_before", kind, ([device(kind)], [NOON], NOON - 2 * DAY, NOON), days(kind.name, 0, 1, 2))
+        for kind in KINDS
+    ),
+    *(
+        ("rollup_register_next", kind, ([device(kind)], [NOON], NOON + HOUR, NOON + DAY), days(kind.name, 2, 3))
+        for kind in KINDS
+    ),
     *(
         (name, kind, (device(kind), NOON - DAY, NOON, *more), days(kind.name, 1, 2))
         for kind in KINDS
         for name, more in {
             "history_newest_first": (1001,),
             "history_oldest_first": (1001,),
-            "history_buckets": (15 * MINUTE,),
         }.items()
+    ),
+    *(
+        ("history_buckets", kind, (*hours(kind, NOON - DAY, NOON), 15 * MINUTE), days(kind.name, 1, 2))
+        for kind in KINDS
+    ),
+]
+
+# Write, so they are planned and not run.
+OF_ROLLUPS: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
+    *(
+        (name, kind, tuple(hours(kind, NOON, NOON + HOUR, register)), days(kind.name, 2))
+        for kind in KINDS
+        for name, register in (("rollup_hours", False), ("rollup_hours", True), ("rollup_events", True))
+    ),
+    (
+        "rollup_pair_hours",
+        None,
+        (*meeting(NOON, NOON + HOUR), ["VEHICLE_007"], [NOON], [NOON + HOUR]),
+        days("meter", 2) | days("vehicle", 2),
+    ),
+]
+
+# Write, so they are planned and not run.
+OF_ROLLUPS: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
+    *(
+        (name, kind, tuple(hours(kind, NOON, NOON + HOUR, register)), days(kind.name, 2))
+        for kind in KINDS
+        for name, register in (("rollup_hours", False), ("rollup_hours", True), ("rollup_events", True))
+    ),
+    (
+        "rollup_pair_hours",
+        None,
+        (*meeting(NOON, NOON + HOUR), ["VEHICLE_007"], [NOON], [NOON + HOUR]),
+        days("meter", 2) | days("vehicle", 2),
     ),
 ]
 
 # Reads every row, and is meant to.
-READS_ALL = {"audit_history"}
+READS_ALL = {"audit_history", "archive_count", "archive_export", "archive_in_history"}
 # Asked of the whole fleet: steps through the index, from device to device.
-OF_THE_FLEET = {"audit_current", "audit_devices", "fleet_any_reading", "fleet_oldest"}
+OF_THE_FLEET = {
+    "audit_current",
+    "audit_devices",
+    "fleet_any_reading",
+    "fleet_oldest",
+    "rollup_any_reading",
+    "archive_any",
+}
+# Ask the catalog, not the rows.
+OF_THE_CATALOG = {"rollup_raw_days", "vacuum_due", "archive_days", "pair_mark", "audit_hold"}
 
 
 def test_history_without_vacuum_is_looked_up_in_the_heap(vacuumed: Database) -> None:
@@ -159,14 +291,85 @@ def test_history_without_vacuum_is_looked_up_in_the_heap(vacuumed: Database) -> 
     assert vacuumed.before.heap_fetches > 1000
 
 
-@pytest.mark.parametrize(("name", "kind", "values", "touched"), ONE_DEVICE)
+@pytest.mark.parametrize(("name", "kind", "values", "touched"), ONE_DEVICE, ids=lambda value: str(value)[:30])
 def test_one_device_is_read_from_the_index_of_its_days(
     vacuumed: Database, name: str, kind: Kind | None, values: tuple[Any, ...], touched: set[str]
 ) -> None:
     plan = vacuumed.plan(name, *values, kind=kind)
     assert plan.partitions == touched
+    assert len(plan.history) == len(touched)  # each is read once: what is for registers and archived days is not there
     assert plan.ways == {"Index Only Scan"}
     assert plan.heap_fetches == 0
+
+
+WINDOW = f"from={NOON - DAY + 17 * MINUTE:%Y-%m-%dT%H:%M:%SZ}&to={NOON - 7 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"
+# Few rows in life, none here: it is no use to look for them by an index.
+SMALL = {"device_pair", "rollup_state", "rollup_mark", "archive_part", "pair_by_id", "register_event"}
+
+
+@pytest.mark.parametrize(
+    ("path", "touched"),
+    [
+        (f"/v1/analytics/performance/VEHICLE_007?{WINDOW}", days("meter", 1, 2) | days("vehicle", 1, 2)),
+        ("/v1/analytics/performance/VEHICLE_007?window=24h", days("meter", 3) | days("vehicle", 3)),
+        (f"/v1/analytics/history/vehicle/VEHICLE_007?{WINDOW}", days("vehicle", 1, 2)),
+        (f"/v1/analytics/history/meter/METER_007?{WINDOW}&order=asc&limit=5", days("meter", 1, 2)),
+        (f"/v1/analytics/history/meter/METER_007?{WINDOW}&resolution=15m", days("meter", 1, 2)),
+        (f"/v1/analytics/history/vehicle/VEHICLE_007?{WINDOW}&resolution=1h", days("vehicle", 1, 2)),
+        (f"/v1/analytics/history/vehicle/VEHICLE_007?{WINDOW}&resolution=1d", days("vehicle", 1, 2)),
+        ("/v1/ingest/vehicle/VEHICLE_007/current", set()),
+    ],
+)
+def test_routes_for_one_device_touch_its_days_only(vacuumed: Database, path: str, touched: set[str]) -> None:
+    plans = vacuumed.asked(path)
+    assert plans
+    for name, plan in plans.items():
+        assert plan.partitions <= touched, name
+        assert plan.ways <= {"Index Only Scan"}, name
+        assert plan.heap_fetches == 0, name
+        assert plan.seq_scans <= SMALL, name
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/analytics/stats?window=24h", f"/v1/analytics/alerts?{WINDOW}", "/v1/analytics/alerts?window=24h"]
+)
+def test_routes_for_the_fleet_find_hours_by_an_index(vacuumed: Database, path: str) -> None:
+    plans = vacuumed.asked(path)
+    for name, plan in plans.items():
+        assert not plan.seq_scans & {"meter_hour", "vehicle_hour", "pair_hour"}, name
+        assert not [node for node in plan.history if node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 1], name
+    assert "pair_hour" in {node.get("Relation Name") for plan in plans.values() for node in plan.nodes}
+
+
+def test_registers_are_read_from_the_index_too(vacuumed: Database) -> None:
+    plan = vacuumed.plan("performance_correlate", *meeting(NOON - DAY, NOON, REGISTERS), False)
+    assert plan.partitions == days("meter", 1, 2) | days("vehicle", 1, 2)
+    assert plan.ways == {"Index Only Scan"}
+
+
+@pytest.mark.parametrize(("name", "kind", "values", "touched"), OF_ROLLUPS, ids=lambda value: str(value)[:30])
+def test_an_hour_is_rolled_up_from_the_index_of_its_day(
+    vacuumed: Database, name: str, kind: Kind | None, values: tuple[Any, ...], touched: set[str]
+) -> None:
+    plan = vacuumed.plan(name, *values, kind=kind, run=False)
+    assert plan.partitions == touched
+    assert plan.ways == {"Index Only Scan"}
+    assert plan.seq_scans == set()
+
+
+def test_days_are_rolled_up_from_the_keys_of_the_hours(vacuumed: Database) -> None:
+    for name, kind in (("rollup_days", METER), ("rollup_days", VEHICLE), ("rollup_pair_days", None)):
+        plan = vacuumed.plan(name, [device(kind or VEHICLE)], [START + DAY], kind=kind, run=False)
+        assert plan.seq_scans == set(), name
+        table = f"{kind.name}_hour" if kind else "pair_hour"
+        assert plan.node_on(table)["Index Name"] == f"{table}_pkey"
+
+
+def test_what_is_to_be_made_anew_is_found_by_keys(vacuumed: Database) -> None:
+    plan = vacuumed.plan("rollup_fed_vehicles", ["METER_007"], [NOON], MINUTE)
+    assert plan.seq_scans <= {"device_pair"}  # which is empty here
+    plan = vacuumed.plan("pairing_hours", ["VEHICLE_007"], ["METER_007"], END)
+    assert plan.seq_scans <= {"device_pair"}
 
 
 def test_the_newest_readings_are_found_without_reading_the_rest(vacuumed: Database) -> None:
@@ -190,8 +393,6 @@ def test_who_feeds_a_vehicle_is_found_by_keys(vacuumed: Database) -> None:
     plan = vacuumed.plan("performance_segments", ["VEHICLE_007"] * 2, ["METER_007", "VEHICLE_007"], *window)
     assert plan.node_on("meter_current")["Node Type"] in ("Index Only Scan", "Index Scan")
     assert plan.partitions == set()
-    plan = vacuumed.plan("performance_vehicle_known", "VEHICLE_007")
-    assert plan.node_on("vehicle_current")["Node Type"] == "Index Only Scan"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -217,5 +418,5 @@ def test_no_statement_on_history_has_been_forgotten() -> None:
     on_history = {
         file.stem for file in (resource("sql") / "queries").glob("*.sql") if "_history" in statement(file.stem)
     }
-    checked = {name for name, *_ in ONE_DEVICE} | READS_ALL | OF_THE_FLEET | {"dead_letter_current"}
-    assert on_history - {"vacuum_due"} == checked
+    checked = {name for name, *_ in ONE_DEVICE + OF_ROLLUPS} | OF_THE_FLEET | {"dead_letter_current"}
+    assert on_history == checked | READS_ALL | OF_THE_CATALOG

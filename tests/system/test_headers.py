@@ -166,6 +166,15 @@ def test_answers_may_be_read_by_those_who_are_admitted(node: Node, beside: int, 
     assert (of_cors(headers), headers.get_all("Vary")) == ({}, ["Origin"])
 
 
+@PORTS
+def test_what_accept_and_origin_choose_says_both_once(node: Node, beside: int) -> None:
+    for origin in ({"Origin": FRIEND}, {}):
+        _, headers = ask(node, beside, "GET", "/v1/analytics/alerts", origin)
+        assert headers.get_all("Vary") == ["Accept", "Origin"]
+    _, headers = ask(node, beside, "GET", "/v1/analytics/alerts", {"Origin": FRIEND})
+    assert {"Link", "Content-Disposition"} <= set(headers["Access-Control-Expose-Headers"].split(", "))
+
+
 def test_answers_to_readings_may_be_read_too(node: Node) -> None:
     assert node.post("meter", meter("METER_3"), Origin=FRIEND).headers["Access-Control-Allow-Origin"] == FRIEND
     assert node.post("meter", [{}], Origin=FRIEND).headers["Access-Control-Allow-Origin"] == FRIEND

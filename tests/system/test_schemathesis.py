@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hseie.openapi_schemas import EXAMPLE_JOB, EXAMPLE_TIME
+from hseie.openapi_schemas import EXAMPLE_JOB, EXAMPLE_TIME, example_reading
+from hseie.readings import KINDS
 from hseie.route_table import ROUTES
 from tests.described import closed
 from tests.system import contract
@@ -32,10 +33,13 @@ def node(module_stage: Stage, new_database: Callable[[], str]) -> Iterator[Node]
 def described(node: Node, port: str = "acceptor", **headers: str) -> dict[str, Any]:
     """What the node says of itself, without room to grow.
 
-    Its examples get a time of today, since theirs ages, and a receipt that this node gave.
+    Its examples get a time of today, since theirs ages, and a receipt that this node gave. It knows their devices: of
+    the ids that are drawn it knows few.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     answer, _ = node.deliver("meter", meter("SEEN-1", 1.0), **headers)
+    for kind in KINDS:
+        node.deliver(kind.name, {**example_reading(kind), "timestamp": now}, Prefer="wait", **headers)
     text = json.dumps(node.get("/api/openapi.json").body)
     document: dict[str, Any] = json.loads(text.replace(EXAMPLE_TIME, now).replace(EXAMPLE_JOB, answer.body["jobId"]))
     document["components"] = closed(document["components"])

@@ -24,9 +24,9 @@ FLOORS = (
     # Pure: no sockets, no loop, no processes.
     "__init__ access answers answers_alerts client_certificate clock config config_change config_load "
     "config_sources csv_text durable errors failpoints frames histogram key_text logs metric_types metrics "
-    "metrics_archive metrics_document metrics_writer openapi openapi_answers openapi_keys openapi_schemas pair_answers "
-    "pair_file pair_plan pair_request pair_routes pairing problems rate_limit readings registers resources retry_after "
-    "rollup_columns rollup_settings route route_parameters route_table tables",
+    "metrics_archive metrics_document metrics_writer openapi openapi_answers openapi_keys openapi_schemas "
+    "pair_answers pair_file pair_plan pair_request pair_routes pairing problems rate_limit readings registers "
+    "resources retry_after rollup_columns route route_parameters route_table tables rollup_settings",
     # One outside thing each: ZeroMQ, PostgreSQL, DuckDB, the embedded server, SQLite files, HTTP, processes, counters.
     "bus control database archive archive_check archive_export archive_files archive_pipe archive_restore journal_file "
     "books balance migrations audit late_readings dead_letters lost_journals pairs ports predecessors browsers web tls "

@@ -193,7 +193,8 @@ _FLEET = (
             "a word": MARKER,
             "no number": "nan",
             "endless": "inf",
-            "with an exponent": "8e1",
+            "with an exponent that leads too far": "8e1000",
+            "with half an exponent": "8e",
             "with a plus": "%2B85",
             "with a percent sign": "85%25",
             "with a comma": "84,5",
@@ -241,6 +242,7 @@ _FLEET = (
     ),
     _fleet("everything right at once", ALERTS, "window=400d&limit=1000&threshold=1000&format=json&of=silent"),
     _fleet("the least of everything", ALERTS, "from=@-60@&to=@0@&limit=1&threshold=0.0"),
+    _fleet("threshold as a program writes it", ALERTS, "threshold=8.449051831061396e%2B1"),
     _fleet("window of an hour", STATS, "window=60m"),
     _fleet("window as long as readings may be old", STATS, "window=400d"),
     _fleet(

@@ -142,7 +142,15 @@ async def connect(url: str, name: str, timeout_s: float, settings: Mapping[str, 
 async def create_pool(url: str, name: str, size: int, timeout_s: float, settings: Mapping[str, str]) -> Any:
     """Open a pool that connects on first use, so that it can be made while PostgreSQL is away."""
     options = {**_SESSION, "application_name": name, **settings}
-    return await asyncpg.create_pool(url, min_size=0, max_size=size, timeout=timeout_s, server_settings=options)
+    return await asyncpg.create_pool(
+        url, min_size=0, max_size=size, timeout=timeout_s, server_settings=options, reset=_as_it_is
+    )
+
+
+async def _as_it_is(_connection: Any) -> None:
+    """Take a connection back as it is: the way to the server and back that unlocks, unlistens and resets everything
+    takes as long as a small query, and nobody here locks, listens or sets. A transaction left open is rolled back
+    before this."""
 
 
 async def copy_rows(connection: Any, table: str, columns: Sequence[str], pieces: Iterable[bytes]) -> int:

@@ -113,8 +113,8 @@ async def _store(connection: Any, letter: DeadLetter, kind: Kind) -> str:
         stored = await database.copy_rows(connection, f"{kind.name}_history", ("id", *kind.columns), [row])
         if stored != 1:
             raise _SwallowedError("PostgreSQL stored nothing, without an error; does a trigger or a rule drop rows?")
-        closed = await late_readings.closed_until(connection)
-        await late_readings.mark(connection, [(kind, [letter.original.encode()])], closed)
+        late = await late_readings.late_until(connection)
+        await late_readings.mark(connection, [(kind, [letter.original.encode()])], late)
         await connection.execute(statement("dead_letter_current", kind), device, letter.reading_id)
         await connection.execute(statement("dead_letter_books"), UUID(letter.journal_id), kind.name, day)
     return ""

@@ -7,7 +7,8 @@ misses none, whoever stores history rows does three things in one transaction of
    order everywhere, so that nobody waits in a circle);
 2. reads closed_until, in a statement after that: its snapshot is then of a moment when nobody could raise it any more
    (a flush has both done by statements that it needs anyway);
-3. marks the (kind, device, hour) of each row before closed_until.
+3. marks the (kind, device, hour) of each row before closed_until, and of those in the minutes after it in which a
+   reading may be a neighbour of what lies before (`rollup_state.margin`): pairs across the boundary depend on them.
 
 Maintenance raises closed_until under the same lock, exclusive. So of a row and the closing of its hour one came first:
 either the row was committed before the closing, and what is rolled up afterwards sees it, or its transaction saw the
@@ -34,28 +35,40 @@ async def keep_open(connection: Any) -> None:
     await connection.execute(statement("rollup_keep_open"))
 
 
-async def closed_until(connection: Any) -> bytes:
-    """Return the UTC hour before which all are closed, `YYYY-MM-DDTHH`; empty while none is."""
-    hour: str = await connection.fetchval(statement("rollup_closed_until"))
-    return hour.encode()
+async def late_until(connection: Any) -> bytes:
+    """Return the UTC minute before which readings are late, `YYYY-MM-DDTHH:MM`; empty while no hour is closed."""
+    minute: str = await connection.fetchval(statement("rollup_closed_until"))
+    return minute.encode()
 
 
-async def mark(connection: Any, stored: Iterable[tuple[Kind, Iterable[bytes]]], closed: bytes) -> None:
-    """Mark of what was stored, lines of COPY text by kind, the devices and hours before `closed`."""
+def may_hold_late(piece: bytes, oldest: bytes, until: bytes) -> bool:
+    """Return whether a piece of COPY text, whose oldest hour is given, may hold readings before the minute `until`.
+
+    Of the hour that `until` lies in, a piece is searched for its minutes: nearly all that comes is of that hour, and
+    not of them.
+    """
+    hour = until[:_HOUR]
+    if oldest != hour:
+        return oldest < hour
+    return any(b"\t%b:%02d" % (hour, minute) in piece for minute in range(int(until[_HOUR + 1 :])))
+
+
+async def mark(connection: Any, stored: Iterable[tuple[Kind, Iterable[bytes]]], until: bytes) -> None:
+    """Mark of what was stored, lines of COPY text by kind, the devices and hours of what lies before `until`."""
     rows: set[bytes] = set()
     for kind, lines in stored:
-        rows |= marks(kind, lines, closed)
+        rows |= marks(kind, lines, until)
     if rows:
         columns = ("kind", "device_id", "bucket")
         await database.copy_rows(connection, "rollup_mark", columns, [b"".join(sorted(rows))])
 
 
-def marks(kind: Kind, lines: Iterable[bytes], closed: bytes) -> set[bytes]:
-    """Return the marks of those lines whose hour lies before `closed`, as lines of COPY text themselves."""
+def marks(kind: Kind, lines: Iterable[bytes], until: bytes) -> set[bytes]:
+    """Return the marks of those lines that lie before `until`, as lines of COPY text themselves."""
     found = set()
     prefix = kind.name.encode() + b"\t"
     for line in lines:
         device, time, _ = line.split(b"\t", 2)
-        if time < closed:
+        if time < until:
             found.add(prefix + device + b"\t" + time[:_HOUR] + b":00\n")
     return found

@@ -10,6 +10,8 @@ from hseie.config import Device
 from hseie.readings import METER, Kind, is_device_id
 from hseie.registers import is_register, power_max_kw
 
+PLAIN = 11
+
 
 @dataclass(frozen=True)
 class Window:
@@ -102,7 +104,10 @@ def pieces(segments: Iterable[Segment], window: Window) -> list[Piece]:
 def meeting_arguments(
     found: Sequence[Piece], tolerance: timedelta, device: Device, given: Sequence[Given] = ()
 ) -> list[Any]:
-    """Return the values of the parameters $1 to $18 of parts/meeting.sql; of `found` there is at least one."""
+    """Return the values of the parameters $1 to $18 of parts/meeting.sql; of `found` there is at least one.
+
+    Where nothing is given and no register is among the devices, the first PLAIN of them are enough.
+    """
     return [
         [piece.vehicle_id for piece in found],
         [piece.meter_id for piece in found],

@@ -1,6 +1,7 @@
 """What rollups depend on besides readings. With other settings they are made anew, and until then nobody reads them."""
 
 import json
+from datetime import timedelta
 
 from hseie.config import Config
 
@@ -23,3 +24,10 @@ def settings_of(config: Config) -> str:
         },
         sort_keys=True,
     )
+
+
+def margin_of(config: Config) -> timedelta:
+    """Return how far from an hour a reading may lie that decides about what lies in it: twice the tolerance, in whole
+    minutes."""
+    minute = timedelta(minutes=1)
+    return -(-timedelta(seconds=2 * config.analytics.correlation_window_s) // minute) * minute

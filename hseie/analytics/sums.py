@@ -17,7 +17,7 @@ from hseie.archive import Archive, Part
 from hseie.config import Config
 from hseie.database import Record
 from hseie.errors import ArchiveUnavailableError
-from hseie.pairing import Given, Piece, Segment, Window, candidates, meeting_arguments, pieces
+from hseie.pairing import PLAIN, Given, Piece, Segment, Window, candidates, meeting_arguments, pieces
 from hseie.predecessors import registers_before
 from hseie.readings import METER, VEHICLE, Kind
 from hseie.registers import REACH, is_register
@@ -153,6 +153,8 @@ class VehicleSums:
             *await self._given(snapshot, VEHICLE, outset.archived[VEHICLE], counted),
         ]
         arguments = meeting_arguments(counted, window.tolerance, self._config.device, given)
+        if not given and not self._registers(outset.segments, spans):
+            return await snapshot.rows("performance_plain", *arguments[:PLAIN])
         return await snapshot.rows("performance_correlate", *arguments, False)
 
     async def _given(

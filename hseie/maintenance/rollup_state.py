@@ -52,11 +52,12 @@ async def move(connection: Any, until: datetime) -> None:
         await connection.execute(statement("rollup_move"), until)
 
 
-async def remake_from(connection: Any, start: datetime, settings: str) -> None:
-    """Have all made anew from `start` on, with other settings."""
+async def remake_from(connection: Any, start: datetime, settings: str, margin: timedelta) -> None:
+    """Have all made anew from `start` on, with other settings. Raises as `close`."""
     async with connection.transaction():
+        await connection.execute(statement("rollup_closing_lock"))
         await begin(connection)
-        await connection.execute(statement("rollup_remake"), settings, start)
+        await connection.execute(statement("rollup_remake"), settings, start, margin)
         await connection.execute(statement("pairing_forget"))
 
 

@@ -24,7 +24,7 @@ from hseie.maintenance.remaking import Remaking
 from hseie.maintenance.rolling import Rolling
 from hseie.maintenance.rollup_state import State
 from hseie.maintenance.stretches import NEVER, day_start
-from hseie.rollup_settings import settings_of
+from hseie.rollup_settings import margin_of, settings_of
 
 # Of each step in a round; a transaction that has begun is finished.
 STEP_S = 10.0
@@ -41,7 +41,9 @@ class RollupDuty:
     def __init__(self, log: Any, config: Config, postgres_url: str | None = None) -> None:
         """With an address, pairs are rolled up on a connection of their own, beside devices."""
         self.interval_s = config.maintenance.rollup_interval_s
-        self._lag = timedelta(seconds=config.maintenance.rollup_lag_s)
+        self._margin = margin_of(config)
+        # What comes in time for the next hour's first minutes has come before the hour is closed.
+        self._lag = max(timedelta(seconds=config.maintenance.rollup_lag_s), self._margin)
         self._settings = settings_of(config)
         self._log = log
         self._config = config
@@ -125,7 +127,7 @@ class RollupDuty:
         oldest = await self._raw.next_day(connection, NEVER.date(), datetime.max.replace(tzinfo=NEVER.tzinfo))
         # Without any reading there is nothing to make anew, and nothing that could have been made otherwise.
         start = day_start(oldest) if oldest is not None else state.rolled_until
-        await rollup_state.remake_from(connection, start, self._settings)
+        await rollup_state.remake_from(connection, start, self._settings, self._margin)
         if state.settings:
             self._log.warning("rollups_made_anew", since=str(start), because="settings that they depend on changed")
         return await rollup_state.read(connection)

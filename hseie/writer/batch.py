@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from hseie.frames import Part, decode, parse_frame
-from hseie.late_readings import hour_of
+from hseie.late_readings import hour_of, may_hold_late
 from hseie.readings import KINDS
 from hseie.writer.journal import Entry
 
@@ -43,9 +43,14 @@ class KindBatch:
         """All lines in order of arrival."""
         return split_lines(b"".join(self.pieces))
 
-    def lines_around(self, hour: bytes) -> list[bytes]:
-        """Lines in order of arrival: all of those before `hour`, and those that came in one piece with them."""
-        pieces = [piece for piece, oldest in zip(self.pieces, self.oldest, strict=True) if oldest < hour]
+    def lines_around(self, until: bytes) -> list[bytes]:
+        """Lines in order of arrival: all of those before the minute `until`, and those that came in one piece with
+        them; none where it is empty."""
+        pieces = [
+            piece
+            for piece, oldest in zip(self.pieces, self.oldest, strict=True)
+            if until and may_hold_late(piece, oldest, until)
+        ]
         return split_lines(b"".join(pieces))
 
     def note_newest(self, lines: list[bytes]) -> None:

@@ -74,10 +74,10 @@ async def flush(connection: Any, batch: Batch, owner: Ownership, previous_seq: i
                 _check_count(stored, part.received - part.duplicates)
             if part.changed:  # not with late readings alone
                 await _merge_changed(connection, kind, part.changed_rows())
-        closed = await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
+        late = await _add_to_books(connection, batch, owner, [0 for _ in KINDS])
         await _add_to_day_books(connection, owner, [part.days for part in batch.kinds])
-        around = [(kind, part.lines_around(closed)) for kind, part in zip(KINDS, batch.kinds, strict=True)]
-        await late_readings.mark(connection, around, closed)
+        around = [(kind, part.lines_around(late)) for kind, part in zip(KINDS, batch.kinds, strict=True)]
+        await late_readings.mark(connection, around, late)
         failpoints.reach("flush.before_commit")
     failpoints.reach("flush.after_commit")
 
@@ -107,9 +107,9 @@ async def flush_apart(
             days.append(_days_without(part, [refused.line for refused in found]))
             places = {refused.place for refused in found}
             stored.append((kind, [line for place, line in enumerate(lines) if place not in places]))
-        closed = await _add_to_books(connection, batch, owner, dead)
+        late = await _add_to_books(connection, batch, owner, dead)
         await _add_to_day_books(connection, owner, days)
-        await late_readings.mark(connection, stored, closed)
+        await late_readings.mark(connection, stored, late)
         failpoints.reach("flush.before_commit")
     failpoints.reach("flush.after_commit")
 
@@ -180,9 +180,9 @@ async def _merge_changed(connection: Any, kind: Kind, rows: bytes) -> None:
 
 
 async def _add_to_books(connection: Any, batch: Batch, owner: Ownership, dead: list[int]) -> bytes:
-    """Return the hour before which all are closed, as `late_readings.closed_until` does."""
+    """Return the minute before which readings are late, as `late_readings.late_until` does."""
     parts = batch.kinds
-    hour: str = await connection.fetchval(
+    minute: str = await connection.fetchval(
         statement("book_add"),
         owner.journal_id,
         [kind.name for kind in KINDS],
@@ -191,7 +191,7 @@ async def _add_to_books(connection: Any, batch: Batch, owner: Ownership, dead: l
         [part.duplicates for part in parts],
         dead,
     )
-    return hour.encode()
+    return minute.encode()
 
 
 async def _add_to_day_books(connection: Any, owner: Ownership, days: list[dict[bytes, int]]) -> None:

@@ -71,7 +71,7 @@ CREATE TABLE pair_by_id (
 ) WITH (fillfactor = 90);
 CREATE INDEX pair_by_id_meter ON pair_by_id (meter_id);
 
--- One row. Whoever stores a reading of an hour before `closed_until` marks it in the same transaction. Rollups are there,
+-- One row. Whoever stores a reading before `closed_until` plus `margin` marks its hour in the same transaction. Rollups are there,
 -- marks apart, for the hours before `rolled_until`, which is never above. `settings`: what rollups depend on besides the
 -- rows (tolerance, prefixes, registers) as it was when they were made; with other settings they are made anew.
 --
@@ -82,6 +82,9 @@ CREATE TABLE rollup_state (
     closed_until timestamptz NOT NULL,
     rolled_until timestamptz NOT NULL,
     settings text NOT NULL DEFAULT '',
+    -- Whole minutes from the start of an hour in which a reading may be a neighbour of what lies in the hour before: twice
+    -- the tolerance. What comes for them once that hour is closed is marked too.
+    margin interval NOT NULL DEFAULT '1 minute',
     -- Older hours and days are not kept any more, or only in part: see [retention].
     hours_from timestamptz NOT NULL DEFAULT '-infinity',
     days_from timestamptz NOT NULL DEFAULT '-infinity',

@@ -79,7 +79,7 @@ class World:
         """The same, in a transaction that somebody else began."""
         run = self.writer
         await run.execute("SELECT pg_advisory_xact_lock_shared(hseie_rollup_lock())")
-        closed = await run.fetchval("SELECT closed_until FROM rollup_state WHERE isfinite(closed_until)")
+        late = await run.fetchval("SELECT closed_until + margin FROM rollup_state WHERE isfinite(closed_until)")
         for kind, device, at, values in rows:
             await run.execute("SELECT hseie_make_partition($1, $2)", kind, at.date())
             places = ", ".join(f"${place}" for place in range(1, len(values) + 3))
@@ -93,7 +93,7 @@ class World:
                 at,
                 *values,
             )
-            if closed is not None and at < closed:
+            if late is not None and at < late:
                 await self.mark(kind, device, hour_of(at))
             self.facts.rows.append((kind, device, at, values))
 

@@ -6,10 +6,11 @@ are places in these lists, counted from the first sequence of the journal.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 KIND_NAMES = ("meter", "vehicle")
 REFUSED_KWH = 13  # the test database has a CHECK against it
+MARGIN = timedelta(minutes=1)  # as rollup_state has it
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Oracle:
         for reading in (reading for frame in frames for reading in frame.new):
             device, time, kwh = reading.row
             hour = time.replace(minute=0, second=0, microsecond=0)
-            if kwh != REFUSED_KWH and self.closed_until is not None and hour < self.closed_until:
+            if kwh != REFUSED_KWH and self.closed_until is not None and time < self.closed_until + MARGIN:
                 self.marks.add((KIND_NAMES[reading.kind], device, hour))
 
     def tables(self) -> Tables:

@@ -81,14 +81,27 @@ async def test_a_late_reading_is_marked_and_one_of_an_open_hour_is_not(shard: Sh
     await close_until(other, f"{DAY}T12")
     late = [at("A", f"{DAY}T11:59:59.999"), at("A", f"{DAY}T11:00:00"), at("C", "2026-11-19T23:00:00")]
     async with shard.running():
-        await shard.until_committed(await shard.receive(at("B", f"{DAY}T12:00:00"), at("A", f"{DAY}T12:00:00")))
+        await shard.until_committed(await shard.receive(at("B", f"{DAY}T12:01:00"), at("A", f"{DAY}T12:59:00")))
         assert await marks(shard.url) == []
-        await shard.until_committed(await shard.receive(at("B", f"{DAY}T13:00:00"), *late))
+        await shard.until_committed(await shard.receive(at("B", f"{DAY}T13:30:00"), *late))
         expected = [("meter", "A", "20T11:00:00"), ("meter", "C", "19T23:00:00")]
         assert await marks(shard.url) == expected
         vehicle = f"V\t{DAY}T10:30:00\t50.00\t1.0000\t20.00\n"
         await shard.until_committed(await shard.receive(vehicle, kind=1))
     assert await marks(shard.url) == [*expected, ("vehicle", "V", "20T10:00:00")]
+
+
+async def test_a_neighbour_of_a_closed_hour_is_marked(shard: Shard, other: Any) -> None:
+    """A reading just behind the boundary may belong to one before it, in an hour that is rolled up already."""
+    await close_until(other, f"{DAY}T12")
+    async with shard.running():
+        await shard.until_committed(await shard.receive(at("A", f"{DAY}T12:01:00"), at("B", f"{DAY}T12:01:00.5")))
+        assert await marks(shard.url) == []
+        await shard.until_committed(await shard.receive(at("A", f"{DAY}T12:00:59.999"), at("B", f"{DAY}T12:30:00")))
+        assert await marks(shard.url) == [("meter", "A", "20T12:00:00")]
+        await other.execute("UPDATE rollup_state SET margin = '3 minutes'")
+        await shard.until_committed(await shard.receive(at("C", f"{DAY}T12:02:59"), at("D", f"{DAY}T12:03:00")))
+    assert await marks(shard.url) == [("meter", "A", "20T12:00:00"), ("meter", "C", "20T12:00:00")]
 
 
 async def test_a_re_send_marks_nothing(shard: Shard, other: Any) -> None:
@@ -153,7 +166,7 @@ async def test_a_closing_that_takes_too_long_is_waited_for_again(tmp_path: Path,
 async def test_a_flush_that_is_rolled_back_leaves_no_mark(shard: Shard, other: Any) -> None:
     await close_until(other, f"{DAY}T13")
     async with shard.running():
-        await shard.until_committed(await shard.receive(at("B", f"{DAY}T13:00:00")))
+        await shard.until_committed(await shard.receive(at("B", f"{DAY}T13:30:00")))
     [(journal_id, epoch, last)] = await query(shard.url, "SELECT journal_id, epoch, last_seq FROM shard_checkpoint")
     rows = meter("A", 1).encode()
     batch = Batch()
@@ -179,7 +192,7 @@ async def test_a_flush_that_is_rolled_back_leaves_no_mark(shard: Shard, other: A
 async def test_of_a_batch_with_refused_lines_the_stored_ones_are_marked(shard: Shard, other: Any) -> None:
     await query(shard.url, RULE)
     await close_until(other, f"{DAY}T13")
-    lines = [meter("P", 1, 13), meter("A", 1), meter("A", 2, 13), at("B", f"{DAY}T13:00:00"), meter("C", 3)]
+    lines = [meter("P", 1, 13), meter("A", 1), meter("A", 2, 13), at("B", f"{DAY}T13:30:00"), meter("C", 3)]
     async with shard.running():
         await shard.until_committed(await shard.receive(*lines))
     assert await query(shard.url, "SELECT count(*) FROM dead_letter") == [(2,)]
@@ -195,7 +208,7 @@ async def _parked(shard: Shard, *lines: str) -> list[int]:
 
 
 async def test_a_dead_letter_that_is_stored_after_all_is_marked(shard: Shard, other: Any) -> None:
-    late, fresh = await _parked(shard, meter("A", 1, 13), at("A", f"{DAY}T13:00:00", 13))
+    late, fresh = await _parked(shard, meter("A", 1, 13), at("A", f"{DAY}T13:30:00", 13))
     await close_until(other, f"{DAY}T13")
     assert await dead_letters.retry(other, fresh) == ""
     assert await marks(shard.url) == []

@@ -202,6 +202,7 @@ async def test_a_flush_that_ends_while_hours_are_closed_is_not_lost(fresh: World
 async def test_a_flush_that_ends_while_hours_are_rolled_up_is_not_lost(fresh: World) -> None:
     """It begins when its hour is closed and not rolled up yet, and commits when that is done: its mark tells."""
     await fresh.store(meter(NOON + seconds(1), 5), vehicle(NOON + seconds(2), 4))
+    await fresh.round(NOON)  # the first one takes note of the settings, alone
     await rollup_state.close(fresh.maintenance, NOON + 2 * HOUR)
     transaction = fresh.writer.transaction()
     await transaction.start()
@@ -402,3 +403,33 @@ async def test_rollups_are_deleted_when_they_are_old_enough(fresh: World, tmp_pa
     days = await fresh.rows("pair_day")
     assert days[("VEHICLE_1", MIDNIGHT + timedelta(days=2), "METER_1")][:2] == (1, 2)
     assert days[("VEHICLE_1", MIDNIGHT + timedelta(days=3), "METER_1")][:2] == (2, 1)
+
+
+def test_a_late_neighbour_behind_the_boundary_changes_the_hour_before(world: World, runner: asyncio.Runner) -> None:
+    async def play() -> None:
+        hour = MIDNIGHT - HOUR
+        await world.store(
+            ("vehicle", "VEHICLE_2", hour - timedelta(seconds=1), (Decimal(50), Decimal(1), Decimal(25))),
+            ("meter", "METER_2", hour - 2 * HOUR, (Decimal(1), Decimal(230))),
+        )
+        await world.round(hour + timedelta(minutes=3))
+        await world.store(("meter", "METER_2", hour + timedelta(seconds=1), (Decimal(1), Decimal(230))))
+        await world.round(MIDNIGHT + timedelta(minutes=3))
+        await world.prove()
+
+    runner.run(play())
+
+
+@pytest.mark.parametrize(("tolerance_s", "margin"), [(30, 1), (31, 2), (1, 1), (1800, 60)])
+def test_the_margin_follows_the_tolerance(
+    world: World, runner: asyncio.Runner, tmp_path: Path, tolerance_s: int, margin: int
+) -> None:
+    async def play() -> None:
+        world.restart(configured(tmp_path, analytics__correlation_window_s=tolerance_s))
+        await world.round(MIDNIGHT)
+        found = await world.writer.fetchrow("SELECT margin, closed_until FROM rollup_state")
+        assert found["margin"] == timedelta(minutes=margin)
+        # No hour is closed while readings come in time that may be neighbours of what lies in it.
+        assert found["closed_until"] <= MIDNIGHT - found["margin"]
+
+    runner.run(play())

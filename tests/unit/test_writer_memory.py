@@ -196,18 +196,20 @@ def test_the_hours_of_a_batch_are_those_of_its_lines_without_re_sends(frames: li
 
 @given(
     st.lists(st.lists(st.tuples(devices, times), min_size=1, max_size=6), max_size=6),
-    st.sampled_from([b"", b"2026-01-01T00", b"2026-01-01T01", b"2026-01-01T23", b"2026-01-02T00", b"2026-01-02T01"]),
+    st.sampled_from(
+        [b"", *(b"2026-01-%b" % minute for minute in (b"01T00:00", b"01T01:01", b"01T23:02", b"02T00:01", b"02T01:00"))]
+    ),
 )
-def test_what_a_batch_holds_before_an_hour_is_found_and_marked(frames: list, closed: bytes) -> None:
+def test_what_a_batch_holds_before_a_minute_is_found_and_marked(frames: list, until: bytes) -> None:
     batch = Batch()
     expected = set()
     for seq, frame in enumerate(frames):
         lines = [_line(device, time, 1) for device, time in frame]
         batch.add(seq, [(Part(0, len(lines), b"".join(line + b"\n" for line in lines)), lines)], {})
-        late = [(device, time[:13]) for device, time in frame if time[:13] < closed]
+        late = [(device, time[:13]) for device, time in frame if time[:16] < until]
         expected |= {b"meter\t%b\t%b:00\n" % pair for pair in late}
-    around = batch.kinds[0].lines_around(closed)
-    assert marks(METER, around, closed) == expected
+    around = batch.kinds[0].lines_around(until)
+    assert marks(METER, around, until) == expected
     assert bool(around) == bool(expected)  # what has no late line costs nothing
 
 

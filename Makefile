@@ -61,12 +61,12 @@ clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist
 
 # The locks are made with uv, which no target needs otherwise: versions and hashes, without addresses.
-# -dev has everything, -build what makes the wheel, the plain one what a node needs with a PostgreSQL of its own (the
-# image). What stands in two of them stands there in one version.
+# -dev has everything, -build what makes the wheel, the plain one what a node needs with a PostgreSQL of its own, and
+# the archive (the image). What stands in two of them stands there in one version.
 UV_COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links
 
 lock:
 	$(UV_COMPILE) pyproject.toml --extra embedded --extra archive --group test --group lint --group build --output-file requirements-dev.lock
-	$(UV_COMPILE) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock
+	$(UV_COMPILE) pyproject.toml --extra archive --constraint requirements-dev.lock --output-file requirements.lock
 	$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock

@@ -66,8 +66,6 @@ async def export(connection: Any, archive: Archive, kind: Kind, day: date, parts
         if not wanted.readings:
             return None
         await _stream(connection, archive, kind, day, fresh)
-    with archive_files.told(archive.folder):
-        await asyncio.to_thread(archive_files.sync_file, fresh)
     failpoints.reach("archive.file_written")
     found = await content(archive, kind, day, fresh)
     if found != wanted:
@@ -76,7 +74,7 @@ async def export(connection: Any, archive: Archive, kind: Kind, day: date, parts
     with archive_files.told(archive.folder):
         digest = await asyncio.to_thread(archive_files.sha256, fresh)
         size = fresh.stat().st_size
-        archive_files.finish(fresh, archive.folder / file)
+        await asyncio.to_thread(archive_files.keep, fresh, archive.folder / file)
     failpoints.reach("archive.file_named")
     return Written(part, file, found, size, digest, row["booked"], row["oldest"])
 

@@ -59,8 +59,9 @@ def begin(archive: Path, kind: str, day: date, parts: Iterable[int]) -> tuple[in
     return part, folder / f"part-{part}.{uuid4().hex}.writing"
 
 
-def finish(fresh: Path, final: Path) -> None:
-    """Give a synced file its name, for good. Raises OSError, also where the name is taken: nothing is overwritten."""
+def keep(fresh: Path, final: Path) -> None:
+    """Sync a file and give it its name, for good: nothing is overwritten. Raises OSError, also where it is taken."""
+    sync_file(fresh)
     os.link(fresh, final)
     fresh.unlink()
     sync_folder(final.parent)

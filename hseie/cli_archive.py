@@ -37,9 +37,9 @@ to_option = click.option("--to", "last", type=_day_type, metavar="DAY", help="Up
 
 @click.group()
 def archive() -> None:
-    """Look after the archive: days of readings that have left PostgreSQL for Parquet files.
+    """Look after days that have left PostgreSQL.
 
-    A DAY is a UTC day, as 2026-02-08.
+    They are kept in Parquet files, in the folder `retention.archive`. A DAY is a UTC day, as 2026-02-08.
     """
 
 

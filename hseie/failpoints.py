@@ -45,7 +45,7 @@ POINTS = {
     "flush.after_commit": "a flush is committed, and this process does not know it yet",
     "maintenance.round": "a round of maintenance begins",
     "archive.in_copy": "a piece of a day comes from history and is about to go to its file",
-    "archive.file_written": "a day's file is synced, and neither verified nor named",
+    "archive.file_written": "a day's file is whole, and neither verified, synced nor named",
     "archive.file_named": "a day's file has its name, and no row of archive_part tells of it",
     "archive.noted": "a part is noted, its rows are in history too",
     "archive.before_drop": "all of the dropping of a day is done but its COMMIT",

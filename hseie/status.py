@@ -18,6 +18,9 @@ ASK_TIMEOUT_S = 3.0
 # As the alert HseieCertificateEnds has it.
 _CERTIFICATE_WARN_S = 14 * 86_400.0
 
+# As the alert HseieRollupsBehind has it.
+_ROLLUPS_WARN_S = 3 * 3600.0
+
 # What a writer's `database` figure says, and what to do about it.
 _DATABASE = {
     "away": "PostgreSQL does not answer; readings wait in the journal. Start PostgreSQL, or look at postgres.url",
@@ -104,6 +107,9 @@ def find_warnings(snapshot: Snapshot) -> list[Problem]:
         if advice := _ARCHIVE.get(stats.get("archive_trouble", "")):
             reason = stats.get("archive_reason")
             found.append(Problem(row["name"], f"{advice} ({reason})" if reason else advice))
+        if (behind_s := stats.get("rollup_lag_s", 0)) > _ROLLUPS_WARN_S:
+            text = f"rollups end {duration(behind_s)} ago; long ranges are answered slowly. See the runbook"
+            found.append(Problem(row["name"], text))
         if stats.get("journal") == "slow":
             took = max(stats.get("sync_ms", 0), stats.get("sync_under_way_ms", 0))
             found.append(

@@ -83,20 +83,18 @@ class ArchiveDuty:
         rows = await connection.fetch(statement("archive_all"), date.min, first_kept)
         parts = [(Part.of(row), row["age_s"]) for row in rows]
         found = old_days([(row["kind"], row["day"], row["booked"]) for row in days], parts)
-        return [old for old in found if self._step(old) is not Step.KEEP]
+        return [old for old in found if self._step(old)[0] is not Step.KEEP]
 
-    def _step(self, old: OldDay) -> Step:
+    def _step(self, old: OldDay) -> tuple[Step, float]:
         return next_step(old, self._retention.then, self.grace_s)
 
     async def _do_one(self, connection: Any, days: list[OldDay]) -> float:
         """Do the first step that can be done; return the seconds until the next."""
         trouble, pause_s = "", self.interval_s
         for old in days:
-            step = self._step(old)
+            step, wait_s = self._step(old)
             if step is Step.WAIT:
-                # Not of less than a second, for a clock that stands.
-                left_s = self.grace_s - min(age_s for _, age_s in old.written)
-                pause_s = min(pause_s, max(left_s, BETWEEN_STEPS_S))
+                pause_s = min(pause_s, max(wait_s, BETWEEN_STEPS_S))
             elif await drop_empty(connection, KIND_BY_NAME[old.kind], old):
                 return BETWEEN_STEPS_S
             elif not await rolled_up(connection, old):
@@ -124,9 +122,10 @@ class ArchiveDuty:
                 self._met("damaged", damage)
                 await connection.execute(statement("archive_forget"), old.kind, old.day)
                 return
+            # Before the drop: the day is not looked at again. What is no longer named was given up a grace ago.
+            await self._sweep(old)
             if await drop_written(connection, kind, old):
                 self._log.info("day_archived", **said, readings=sum(part.readings for part, _ in old.written))
-                await self._sweep(old)
         elif await give_up(connection, kind, old):
             self._log.info("day_dropped", **said, booked=old.booked)
         self._met("")

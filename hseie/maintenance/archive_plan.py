@@ -13,6 +13,10 @@ from typing import Literal
 
 from hseie.archive import Part
 
+# A day is not written again sooner than after so many graces: where late readings of it keep coming, each would mean
+# millions of rows, and no other day would have its turn.
+REWRITE_GRACES = 5
+
 
 class Step(enum.Enum):
     """What to do about a day."""
@@ -46,14 +50,22 @@ class OldDay:
         return [(part, age_s) for part, age_s in self.parts if part.state == "written"]
 
 
-def next_step(old: OldDay, then: Literal["archive", "drop"], grace_s: float) -> Step:
-    """Return what to do about a day. `grace_s` is longer than any query may take."""
+def next_step(old: OldDay, then: Literal["archive", "drop"], grace_s: float) -> tuple[Step, float]:
+    """Return what to do about a day, and for WAIT after how many seconds.
+
+    `grace_s` is longer than any query may take.
+    """
     if any(part.state == "restored" for part, _ in old.parts):
-        return Step.KEEP
-    if old.written and max(part.booked for part, _ in old.written) == old.booked:
-        # Who asked before there was a file reads history, in several statements maybe.
-        return Step.DROP if min(age_s for _, age_s in old.written) >= grace_s else Step.WAIT
-    return Step.WRITE if then == "archive" else Step.GIVE_UP
+        return Step.KEEP, 0.0
+    step, wait_s = (Step.WRITE, 0.0) if then == "archive" else (Step.GIVE_UP, 0.0)
+    if old.written:
+        if max(part.booked for part, _ in old.written) == old.booked:
+            # Who asked before there was a file reads history, in several statements maybe.
+            step, wait_s = Step.DROP, grace_s
+        elif step is Step.WRITE:
+            wait_s = grace_s * REWRITE_GRACES
+        wait_s -= min(age_s for _, age_s in old.written)
+    return (Step.WAIT, wait_s) if wait_s > 0 else (step, 0.0)
 
 
 def old_days(days: Iterable[tuple[str, date, int]], parts: Iterable[tuple[Part, float]]) -> list[OldDay]:

@@ -164,5 +164,5 @@ class ArchiveScene:
 
     async def prove(self) -> None:
         """Every reading is found exactly once, and the books balance."""
-        assert await self.everything() == self.stored
+        assert await self.everything() == +self.stored
         assert (await self.audit()).differences == []

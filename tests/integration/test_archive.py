@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -120,6 +120,35 @@ async def test_a_flush_that_has_not_ended_is_waited_for_and_its_rows_are_found(s
     await database.close(writer)
     await scene.until_archived()
     assert await scene.states() == [(2, "archived", 61)]
+    await scene.prove()
+
+
+async def test_writers_are_kept_out_of_a_day_from_its_counting_to_its_drop(
+    scene: ArchiveScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.store(METER)
+    await scene.store(METER, NOW.date())
+    await scene.round()
+    rolled_up = archive_drop.rolled_up
+    outcomes: list[str] = []
+
+    async def with_a_writer(connection: Any, old: Any) -> bool:
+        writer = await database.connect(scene.url, "writer", 10, {"lock_timeout": "100"})
+        for day in (old.day, NOW.date()):
+            try:
+                async with writer.transaction():
+                    await scene.store_within(writer, METER, day, devices=1, readings=1, offset_s=7)
+            except database.PostgresError as error:
+                outcomes.append(database.classify(error).name)
+            else:
+                outcomes.append("stored")
+        await database.close(writer)
+        return await rolled_up(connection, old)
+
+    monkeypatch.setattr(archive_drop, "rolled_up", with_a_writer)
+    await scene.round()
+    assert outcomes == ["RETRY", "stored"]  # those of other days go on
+    assert await scene.states() == [(1, "archived", 60)]
     await scene.prove()
 
 
@@ -383,8 +412,8 @@ async def test_the_oldest_reading_may_be_archived(scene: ArchiveScene) -> None:
     await scene.until_archived()
     reader = await Reader.open(scene.config, scene.url, "tests", 2)
     try:
-        fleet = FleetRoute(reader, scene.config, lambda: NOW)
-        assert (await fleet.figures()).oldest_reading == "2026-02-08T00:00:30.000Z"
+        fleet = FleetRoute(reader, scene.config, lambda: NOW, cast(Any, None))
+        assert await fleet._read_oldest() == datetime(2026, 2, 8, 0, 0, 30, tzinfo=UTC)
     finally:
         await reader.close(1)
 

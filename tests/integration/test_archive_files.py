@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hseie import archive as module
+from hseie import archive_files
 from hseie.archive import WAITING_MAX, Archive, Part
 from hseie.errors import ArchiveUnavailableError
 from hseie.readings import METER
@@ -135,3 +136,31 @@ async def test_without_duckdb_it_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ArchiveUnavailableError, match="not installed"):
         await archive.readings([part], METER, ["M"], DAY, DAY + MINUTE)
     await archive.close()
+
+
+def test_a_file_is_synced_before_it_has_its_name_and_so_is_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, link = os.fsync, os.link
+    monkeypatch.setattr(os, "fsync", lambda end: (done.append(str(Path(f"/proc/self/fd/{end}").readlink())), sync(end)))
+    monkeypatch.setattr(os, "link", lambda old, new: (done.append("link"), link(old, new)))
+    part, fresh = archive_files.begin(tmp_path / "archive", "meter", DAY.date(), [1])
+    final = tmp_path / "archive" / archive_files.file_of("meter", DAY.date(), part)
+    # Each folder that was made, in the one above.
+    assert done == [str(folder) for folder in (tmp_path, tmp_path / "archive", final.parent.parent)]
+    done.clear()
+    fresh.write_bytes(b"rows")
+    archive_files.keep(fresh, final)
+    assert done == [str(fresh), "link", str(final.parent)]
+    assert (part, final.read_bytes(), fresh.exists()) == (2, b"rows", False)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    final = tmp_path / "part-1.parquet"
+    final.write_bytes(b"named before")
+    fresh = tmp_path / "part-1.x.writing"
+    fresh.write_bytes(b"of one who was stopped")
+    with pytest.raises(FileExistsError):
+        archive_files.keep(fresh, final)
+    assert final.read_bytes() == b"named before"

@@ -76,6 +76,13 @@ def test_a_slow_disk_is_a_warning() -> None:
     assert "1500 ms" in warning.text
 
 
+def test_rollups_that_are_behind_are_a_warning() -> None:
+    behind = row("maintenance", stats={"trouble": "", "rollup_lag_s": 5 * 3600.0})
+    [warning] = find_warnings(snapshot(behind))
+    assert (warning.process, "rollups end 5 h ago" in warning.text) == ("maintenance", True)
+    assert find_warnings(snapshot(row("maintenance", stats={"trouble": "", "rollup_lag_s": 3700.0}))) == []
+
+
 def test_what_a_failed_reload_did_not_start_is_a_problem() -> None:
     told = snapshot(row("acceptor-0"))
     told["node"] |= {"missing": ["writer-0", "writer-1"], "last_reload": {"outcome": "failed", "reason": "reshard: x"}}

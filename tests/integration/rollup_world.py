@@ -53,7 +53,7 @@ class World:
     def restart(self, config: Config | None = None) -> None:
         """A new life of maintenance."""
         self.config = config or self.config
-        self.duty = RollupDuty(structlog.get_logger(), self.config)
+        self.duty = RollupDuty(structlog.get_logger(), self.config, self.url)
         self.facts.registers = lambda device: (
             device.startswith(("METER_R", "VEHICLE_R")) and bool(self.config.device.energy_of)
         )

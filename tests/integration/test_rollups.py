@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from hseie.database import Failure, PostgresError, classify
 from hseie.maintenance import rollup_state
+from hseie.maintenance.rollups import RollupDuty
 from tests.integration.rollup_oracle import DAY, HOUR
 from tests.integration.rollup_world import World, configured
 
@@ -324,6 +326,28 @@ async def test_what_needs_a_file_that_is_away_waits_and_the_rest_does_not(fresh:
     assert not fresh.duty.report()["rollup_archive_away"]
 
 
+async def test_a_failure_on_either_connection_leaves_the_hour_to_be_rolled_up_again(fresh: World) -> None:
+    await fresh.store(meter(NOON, 5), vehicle(NOON, 4))
+    make, fail = fresh.duty._rolling._buckets.make_pair_hours, iter([True])
+
+    async def cut_off(*arguments: Any) -> None:
+        if next(fail, False):
+            raise TimeoutError
+        await make(*arguments)
+
+    fresh.duty._rolling._buckets.make_pair_hours = cut_off  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError):
+        await fresh.round(NOON + 2 * HOUR)
+    assert (await rollup_state.read(fresh.maintenance)).rolled_until == MIDNIGHT - DAY
+    await fresh.round()
+    await fresh.prove()
+    # Where nobody gives it an address, one connection does both.
+    fresh.duty = RollupDuty(structlog.get_logger(), fresh.config)
+    await fresh.store(meter(NOON + 3 * HOUR, 5), vehicle(NOON + 3 * HOUR, 4))
+    await fresh.round(NOON + 6 * HOUR)
+    await fresh.prove()
+
+
 async def test_history_from_before_is_rolled_up_and_gaps_are_passed_by(fresh: World) -> None:
     for day in (-380, -379, -3, 0):
         at = NOON + timedelta(days=day)
@@ -331,9 +355,9 @@ async def test_history_from_before_is_rolled_up_and_gaps_are_passed_by(fresh: Wo
     spans = []
     roll = fresh.duty._rolling.roll
 
-    async def noted(connection: Any, span: Any) -> None:
+    async def noted(connection: Any, beside: Any, span: Any) -> None:
         spans.append(span)
-        await roll(connection, span)
+        await roll(connection, beside, span)
 
     fresh.duty._rolling.roll = noted  # type: ignore[method-assign]
     await fresh.round(NOON + 20 * HOUR)

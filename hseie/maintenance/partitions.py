@@ -40,7 +40,13 @@ async def open_connection(config: Config, postgres_url: str) -> Any:
     Raises DatabaseUnavailableError.
     """
     connect_timeout_s = config.postgres.connect_timeout_ms / 1000
-    settings = {"lock_timeout": str(config.postgres.lock_timeout_ms)}
+    settings = {
+        "lock_timeout": str(config.postgres.lock_timeout_ms),
+        # Rollups are made by statements whose plans depend on the values at hand (see sql/parts/meeting.sql), and that
+        # run for seconds, so that planning and compiling are not what they need less or more of.
+        "plan_cache_mode": "force_custom_plan",
+        "jit": "off",
+    }
     return await database.connect(postgres_url, "hseie maintenance", connect_timeout_s, settings)
 
 

@@ -27,7 +27,7 @@ from hseie.config import Config, Device
 from hseie.database import statement
 from hseie.maintenance.rollups import RollupDuty
 from hseie.maintenance.vacuum import VacuumDuty
-from hseie.pairing import Segment, Window, meeting_arguments, pieces
+from hseie.pairing import PLAIN, Segment, Window, meeting_arguments, pieces
 from hseie.readings import KINDS, METER, VEHICLE, Kind
 from hseie.resources import resource
 from tests.conftest import database_at, execute
@@ -217,6 +217,7 @@ def device(kind: Kind) -> str:
 # A statement, its kind, its parameters, and the days it may touch (offsets from START).
 ONE_DEVICE: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
     ("performance_correlate", None, (*meeting(NOON - DAY, NOON), False), days("meter", 1, 2) | days("vehicle", 1, 2)),
+    ("performance_plain", None, meeting(NOON - DAY, NOON)[:PLAIN], days("meter", 1, 2) | days("vehicle", 1, 2)),
     ("performance_correlate", None, (*meeting(NOON, NOON + MINUTE), True), days("meter", 2) | days("vehicle", 2)),
     *(
         ("register_before", kind, ([device(kind)], [NOON], NOON - 2 * DAY, NOON), days(kind.name, 0, 1, 2))

@@ -49,6 +49,14 @@ async def close(connection: Any, until: datetime) -> None:
     failpoints.reach("rollup.closed")
 
 
+async def reopen(connection: Any, since: datetime) -> None:
+    """Take back that hours from `since` on are closed and rolled up. Raises as `close`."""
+    async with connection.transaction():
+        await _keep_flushes_out(connection)
+        await begin(connection)
+        await connection.execute(statement("rollup_reopen"), since)
+
+
 async def move(connection: Any, until: datetime) -> None:
     """Note that rollups are there for all hours before `until`."""
     async with connection.transaction():

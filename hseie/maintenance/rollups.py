@@ -23,7 +23,7 @@ from hseie.maintenance.raw import RawReadings
 from hseie.maintenance.remaking import Remaking
 from hseie.maintenance.rolling import Rolling
 from hseie.maintenance.rollup_state import State
-from hseie.maintenance.stretches import NEVER, day_start
+from hseie.maintenance.stretches import DAY, HOUR, NEVER, day_start
 from hseie.rollup_settings import margin_of, settings_of
 
 # Of each step in a round; a transaction that has begun is finished.
@@ -78,8 +78,13 @@ class RollupDuty:
         return figures
 
     async def work(self, connection: Any, now: datetime) -> float:
+        # Two clocks: nothing is done before both say that it is time, and taken back where neither does.
+        server = await connection.fetchval(statement("rollup_clock"))
+        now, latest = min(now, server), max(now, server)
         state = await self._with_settings(connection)
         await self._raw.look(connection)
+        if state.closed_until > latest + HOUR:
+            state = await self._reopen(connection, state, now)
         state, refused = await self._close(connection, state, now)
         more = False
         missing: ArchiveUnavailableError | None = None
@@ -101,6 +106,15 @@ class RollupDuty:
         if refused is not None:
             raise refused
         return 0.0 if more else self.interval_s
+
+    async def _reopen(self, connection: Any, state: State, now: datetime) -> State:
+        """Open hours that lie ahead: while they are closed, every reading that comes has to be marked."""
+        since = rollup_state.last_closable(now, self._lag)
+        await rollup_state.reopen(connection, since)
+        self._log.warning(
+            "hours_reopened", closed_until=str(state.closed_until), since=str(since), because="a clock was ahead"
+        )
+        return await rollup_state.read(connection)
 
     async def _close(self, connection: Any, state: State, now: datetime) -> tuple[State, PostgresError | None]:
         """Close what can be; return the state, and what is in the way: what is closed already does not wait."""
@@ -135,7 +149,11 @@ class RollupDuty:
         """Delete old rollups for a while, now and then; return whether there are more."""
         if time.monotonic() < self._expiry_due_s:
             return False
-        more = await self._expiry.expire(connection, now, STEP_S)
+        newest = await self._raw.newest_day(connection)
+        if newest is None:
+            return False
+        # Also where both clocks are ahead: rollups do not grow old while nothing comes.
+        more = await self._expiry.expire(connection, min(now, day_start(newest) + DAY), STEP_S)
         if not more:
             self._expiry_due_s = time.monotonic() + self._expiry_interval_s
         return more

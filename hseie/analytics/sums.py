@@ -85,7 +85,7 @@ class VehicleSums:
         meters = candidates(vehicle_id, analytics.vehicle_prefix, analytics.meter_prefix)
         # A bound may move by a day.
         start, end = window.read_start - DAY, window.read_end + DAY
-        rows = await snapshot.rows("performance_outset", [vehicle_id] * len(meters), meters, start, end, vehicle_id)
+        rows = await snapshot.rows("performance_outset", vehicle_id, meters, start, end)
         found: dict[str, list[Record]] = {}
         for row in rows:
             found.setdefault(row["what"], []).append(row)
@@ -95,8 +95,11 @@ class VehicleSums:
             kind: {row["starts"].date() for row in found.get("archived", ()) if row["name"] == kind.name}
             for kind in (METER, VEHICLE)
         }
-        segments = [Segment(vehicle_id, row["name"], row["starts"], row["ends"]) for row in found["segment"]]
-        segments.sort(key=lambda segment: segment.starts)
+        if "claimed" in found:
+            fed = await snapshot.rows("performance_segments", [vehicle_id] * len(meters), meters, start, end)
+            segments = [Segment(**row) for row in fed]
+        else:
+            segments = [Segment(vehicle_id, found["by_id"][0]["name"], start, end)]
         return _Outset(segments, self._trust(found, window), archived)
 
     def _trust(self, found: dict[str, list[Record]], window: Window) -> Trust:

@@ -4,10 +4,10 @@
     .venv/bin/python bench/fleet_history.py serve --data DIR               # run the database of DIR, without the node
 
 The values follow from ids and times alone, so that two runs make the same: energy with the taper of a charge, losses
-between 5 and 14 % and for three pairs in a hundred above 32 %, voltages, temperatures of the hour and the load, clocks
-that jitter, gaps. Readings are inserted in the order in which they would have come, into the real tables with their
-real indexes, so that both have the size that they have in life; day books and current states are kept, so that the
-audit balances, and rows of hours that were rolled up are marked. Works beside a node too.
+between 5 and 14 % and for three pairs in a hundred above 32 %, voltages, temperatures of the hour and the load, gaps,
+and in one pair of four clocks that jitter. Readings are inserted in the order in which they would have come, into the
+real tables with their real indexes, so that both have the size that they have in life; day books and current states
+are kept, so that the audit balances, and rows of hours that were rolled up are marked. Works beside a node too.
 """
 
 import argparse

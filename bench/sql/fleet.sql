@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS bench.pair (
     vehicle_id text NOT NULL,
     phase_ms integer NOT NULL,  -- of the meter, within the minute
     lag_ms integer NOT NULL,  -- of the vehicle behind it
+    jitter_ms integer NOT NULL,  -- mask of the bits by which its clock is late
     rated_units integer NOT NULL,  -- 0.1 Wh a minute at full power
     efficiency_ppm integer NOT NULL,
     cycle_min integer NOT NULL,  -- charging and driving

@@ -1,13 +1,15 @@
     -- What each pair measures in each minute. One hash a pair and minute; every value takes bits of its own from it.
     -- SoC rises from 15 to 95 % while the vehicle charges and falls again while it drives; above 80 % the power falls to a
-    -- tenth, as with lithium cells. Now and then a pair is silent for twenty minutes, and one reading in a thousand is lost.
+    -- tenth, as with lithium cells. A charge warms the battery for an hour, and it cools in one. Now and then a pair is
+    -- silent for twenty minutes, and one reading in a thousand is lost.
     SELECT dice.*, minute,
-        60000 * minute + phase_ms + ((bits >> 16) & 127) AS meter_ms,
-        60000 * minute + phase_ms + lag_ms + ((bits >> 24) & 127) AS vehicle_ms,
+        60000 * minute + phase_ms + ((bits >> 16) & jitter_ms) AS meter_ms,
+        60000 * minute + phase_ms + lag_ms + ((bits >> 24) & jitter_ms) AS vehicle_ms,
         CASE WHEN charges THEN
             rated_units * least(10000, 10000 - 9000 * (soc - 8000) / 2000) / 10000
                 * (10000 + (bits & 255) - 128) / 10000
-        ELSE 0 END AS ac_units
+        ELSE 0 END AS ac_units,
+        rated_units * CASE WHEN charges THEN least(cycle, 60) ELSE greatest(0, charging_min + 60 - cycle) END / 480 AS warmth
     FROM generate_series(
         extract(epoch FROM $1::timestamptz)::bigint / 60, extract(epoch FROM $2::timestamptz)::bigint / 60 - 1
     ) AS minute

@@ -3,7 +3,7 @@ INSERT INTO {table} (created_at, "timestamp", vehicle_id, soc, kwh_delivered_dc,
 SELECT
     to_timestamp(((vehicle_ms / 250 + 1) * 250)::float8 / 1000), to_timestamp(vehicle_ms::float8 / 1000), vehicle_id,
     soc * 0.01, (ac_units * (efficiency_ppm + ((bits >> 32) & 255) * 40) / 1000000) * 0.0001,
-    (ambient + site_cc + CASE WHEN charges THEN ac_units / 4 ELSE 0 END + ((bits >> 50) & 31)) * 0.01
+    (ambient + site_cc + warmth + ((bits >> 50) & 15)) * 0.01
 FROM (
 \ir measured.sql
 ) AS measured

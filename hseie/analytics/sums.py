@@ -4,13 +4,14 @@ The answer is the same either way. All of it is read in one snapshot, and archiv
 that correlates: what is in a file and in history is one reading, as it has one id.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from hseie.analytics.correlation import Energy
-from hseie.analytics.reader import Reader, Snapshot
+from hseie.analytics.reader import Reader, Snapshot, TooManyQueriesError
 from hseie.analytics.rolled import DAY
 from hseie.analytics.spans import Division, Span, Trust, divide, widened
 from hseie.archive import Archive, Part
@@ -88,6 +89,9 @@ class VehicleSums:
         self._settings = settings_of(config)
         self._rolled_until: datetime | None = None
         self._fed_by: dict[str, str | None] = {}  # guesses, the latest vehicles last
+        # A question that waits for files keeps its connection: one is left for those that need none.
+        self._reading_files_max = max(1, config.analytics.connections - 1)
+        self._reading_files = 0
 
     async def of(self, vehicle_id: str, window: Window) -> Sums | None:
         """Return the sums of a window; None for a vehicle of which no reading was ever stored.
@@ -244,7 +248,18 @@ class VehicleSums:
             return []
         parts = [Part.of(row) for row in await snapshot.rows("archive_parts", kind.name, first, last)]
         limit = most if newest_first else most + 1
-        rows = await self._archive.readings(parts, kind, [device], start, end, limit=limit, newest_first=newest_first)
+        if self._reading_files >= self._reading_files_max:
+            raise TooManyQueriesError("other questions wait for the archive")
+        self._reading_files += 1
+        try:
+            async with asyncio.timeout(self._config.analytics.statement_timeout_ms / 1000):
+                rows = await self._archive.readings(
+                    parts, kind, [device], start, end, limit=limit, newest_first=newest_first
+                )
+        except TimeoutError:
+            raise ArchiveUnavailableError("the archive did not answer in time") from None
+        finally:
+            self._reading_files -= 1
         if len(rows) > most:
             raise ArchiveUnavailableError("more of them than one answer may take are not in rollups at the moment")
         return rows

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hseie.analytics.correlation import Energy
-from hseie.analytics.reader import Reader, Snapshot
+from hseie.analytics.reader import Reader, Snapshot, TooManyQueriesError
 from hseie.analytics.sums import Sums, VehicleSums
 from hseie.archive import Archive
 from hseie.config import Config, Retention
@@ -315,6 +315,38 @@ def test_an_answer_takes_so_many_archived_readings_and_no_more(
         assert world.reader.outcomes.get("error", 0) == 0
 
     runner.run(play())
+
+
+async def test_questions_that_wait_for_files_leave_a_connection_to_the_others(
+    database_url: str, tmp_path: Path
+) -> None:
+    config = configured(tmp_path, analytics__connections=2, analytics__statement_timeout_ms=2000)
+    reader = await Reader.open(config, database_url, "tests", 2)
+    world = await Asked(config, database_url).open()
+    await world.reset(MIDNIGHT)
+    await _filled(world, MIDNIGHT - 3 * HOUR, MIDNIGHT)
+    await world.archive_day(date(2026, 2, 9))
+    asked = VehicleSums(reader, world.archive, config)
+    asking, going_on = asyncio.Event(), asyncio.Event()
+    readings = world.archive.readings
+
+    async def slow(*given: Any, **order: Any) -> Any:
+        asking.set()
+        await going_on.wait()
+        return await readings(*given, **order)
+
+    world.archive.readings = slow  # type: ignore[method-assign]
+    window = Window(MIDNIGHT - 3 * HOUR, MIDNIGHT, world.facts.tolerance)
+    first = asyncio.create_task(asked.of("VEHICLE_1", window))
+    await asking.wait()
+    with pytest.raises(TooManyQueriesError):
+        await asked.of("VEHICLE_1", window)
+    with pytest.raises(ArchiveUnavailableError, match="in time"):
+        await first
+    going_on.set()
+    assert await asked.of("VEHICLE_1", window) is not None
+    await reader.close(1.0)
+    await world.close()
 
 
 async def test_a_snapshot_sees_one_moment(database_url: str, tmp_path: Path) -> None:

@@ -239,13 +239,13 @@ async def test_a_day_stays_until_its_rollups_are_made(database_url: str, tmp_pat
     needs_duckdb()
     scene = ArchiveScene(database_url, tmp_path, retention__then=then)
     midnight = datetime(2026, 2, 9, tzinfo=UTC)
-    await scene.begin(rolled_until=midnight - timedelta(hours=1))
+    await scene.begin(rolled_until=midnight)  # pairs need it for the hour after it
     await scene.store(METER)
     assert await scene.round() == scene.duty.interval_s
     assert scene.duty.report()["archive_trouble"] == "rollups_behind"
-    await scene.execute("UPDATE rollup_state SET closed_until = $1, rolled_until = $1", midnight)
+    await scene.execute("UPDATE rollup_state SET closed_until = $1, rolled_until = $1", midnight + timedelta(hours=1))
     mark = "INSERT INTO rollup_mark (kind, device_id, bucket) VALUES ('meter', 'meter-0', $1)"
-    for hours in (-25, 0, -13):  # the hour before the day, the one after it, one in it
+    for hours in (-26, -25, 0, 1, -13):  # two hours before the day, two after it, one in it
         await scene.execute("DELETE FROM rollup_mark")
         await scene.execute(mark, midnight + timedelta(hours=hours))
         await scene.round()

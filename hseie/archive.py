@@ -18,6 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hseie.config import Config
 from hseie.database import Record, statement
 from hseie.errors import ArchiveUnavailableError
 from hseie.readings import Kind
@@ -81,6 +82,11 @@ class Archive:
         self._waiting = 0
         # Held where the piece that runs changes, or is interrupted, so that no other is hit.
         self._change = threading.Lock()
+
+    @classmethod
+    def of(cls, config: Config) -> "Archive":
+        """Make the archive of a node. One a process, for it may take all of `retention.archive_memory_mb`."""
+        return cls(config.archive_dir, config.retention.archive_memory_mb)
 
     @property
     def available(self) -> bool:

@@ -37,8 +37,8 @@ class RawReadings:
     Which files there are is asked each time: a day may leave history between two looks.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._archive = Archive(config.archive_dir, config.retention.archive_memory_mb)
+    def __init__(self, config: Config, archive: Archive | None = None) -> None:
+        self._archive = archive or Archive.of(config)
         self._places: dict[Kind, dict[date, Place]] = {kind: {} for kind in KINDS}
 
     async def look(self, connection: Any) -> None:

@@ -128,6 +128,21 @@ async def test_those_who_wait_have_a_limit(archive: Archive, monkeypatch: pytest
     assert WAITING_MAX > 2
 
 
+async def test_memory_does_not_grow_with_the_files_that_were_read(archive: Archive) -> None:
+    rows = rows_of(2, 2)
+    parts = [await write(archive, f"{number}.parquet", rows) for number in range(40)]
+
+    async def kept() -> int:
+        total = "SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory()"
+        return await archive._in_thread(lambda connection, _: connection.execute(total).fetchall()[0][0])
+
+    await archive.readings(parts[:1], METER, ["METER_001"], DAY, DAY + MINUTE)
+    before = await kept()
+    for part in parts:
+        assert len(await archive.readings([part], METER, ["METER_001"], DAY, DAY + MINUTE)) == 1
+    assert await kept() == before
+
+
 async def test_without_duckdb_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_duckdb", lambda: None)
     archive = Archive(tmp_path, 128)

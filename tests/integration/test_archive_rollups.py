@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from hseie import database
 from hseie.archive_export import bounds
+from hseie.maintenance.archive import ArchiveDuty
 from hseie.maintenance.raw import RawReadings
+from hseie.maintenance.rollups import RollupDuty
+from hseie.maintenance.service import Maintenance
 from hseie.maintenance.stretches import Bucket, Stretch, hour_of
 from hseie.readings import METER
 from tests.integration.archive_scene import DAY, ArchiveScene, needs_duckdb
@@ -85,3 +89,12 @@ async def test_an_hour_beside_a_day_that_was_given_up_stays_as_it_is(fresh: Worl
     assert after == before
     assert fresh.duty.report()["rollup_marks"] == 0
     assert fresh.duty.report()["rollup_hours_left"] > 0
+
+
+def test_maintenance_has_one_archive_with_the_memory_of_one(tmp_path: Path) -> None:
+    maintenance = Maintenance(structlog.get_logger(), configured(tmp_path), "postgresql://nowhere/")
+    duties = {rounds.duty.name: rounds.duty for rounds in maintenance.rounds}
+    archiving, rollups = duties["archive"], duties["rollups"]
+    assert isinstance(archiving, ArchiveDuty)
+    assert isinstance(rollups, RollupDuty)
+    assert archiving.archive is rollups._raw._archive

@@ -173,11 +173,21 @@ class Archive:
         await asyncio.to_thread(thread.shutdown)
 
     def _paths(self, parts: Sequence[Part]) -> list[str]:
-        paths = [self.folder / part.file for part in parts]
-        for path in paths:
-            if not path.is_file():
-                raise ArchiveUnavailableError(f"the archived file {path} is missing")
-        return [str(path) for path in paths]
+        return [str(self._checked(part)) for part in parts]
+
+    def _checked(self, part: Part) -> Path:
+        """Return the path of a part that looks like what was written: another file would answer with its own readings.
+
+        Errors name the file as the archive does, because they are told to clients.
+        """
+        path = self.folder / part.file
+        if not path.is_file():
+            raise ArchiveUnavailableError(f"the archived file {part.file} is missing")
+        if part.bytes and path.stat().st_size != part.bytes:
+            raise ArchiveUnavailableError(
+                f"{part.file} is not the file that was archived; `hseie archive verify` tells more"
+            )
+        return path
 
     async def _in_thread(self, work: Callable[[Any, _Piece], T]) -> T:
         if self._waiting >= WAITING_MAX:
@@ -219,7 +229,8 @@ class Archive:
         except (duckdb.Error, OSError) as error:
             # What it says first is enough; the rest repeats the statement.
             reason = str(error).partition("\n")[0]
-            raise ArchiveUnavailableError(f"the archive {self.folder}: {reason}") from error
+            reason = reason.replace(f"{self.folder}/", "")
+            raise ArchiveUnavailableError(f"the archive: {reason}; `hseie archive verify` tells more") from error
         finally:
             with self._change:
                 self._running = None

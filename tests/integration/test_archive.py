@@ -57,6 +57,14 @@ async def test_an_old_day_goes_to_a_file_and_young_ones_stay(scene: ArchiveScene
     await scene.prove()
 
 
+async def test_how_a_database_writes_dates_makes_no_difference(scene: ArchiveScene) -> None:
+    name = scene.url.rpartition("/")[2]
+    await scene.execute(f"ALTER DATABASE \"{name}\" SET datestyle = 'SQL, DMY'")
+    await scene.store(METER)
+    await scene.until_archived()
+    await scene.prove()
+
+
 async def test_zero_days_keep_everything(scene: ArchiveScene) -> None:
     await scene.store(METER)
     forever = ArchiveScene(scene.url, scene.folder.parent, retention__raw_days=0)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -88,6 +89,9 @@ async def test_days_and_parts_are_one_answer_and_a_limit_leaves_days_alone(archi
     assert await archive.readings(parts, METER, ["METER_001"], DAY, end, limit=3) == own[:3]
     newest = await archive.readings(parts, METER, ["METER_001"], DAY, end, limit=25, newest_first=True)
     assert newest == own[::-1][:25]
+    (archive.folder / "1.parquet").write_bytes((archive.folder / "0.parquet").read_bytes() + b"and more")
+    with pytest.raises(ArchiveUnavailableError, match=r"1\.parquet is not the file that was archived"):
+        await archive.readings([replace(parts[1], bytes=1000)], METER, ["METER_001"], DAY, end)
     (archive.folder / "1.parquet").unlink()
     assert await archive.readings(parts, METER, ["METER_001"], DAY, end, limit=3) == own[:3]
     with pytest.raises(ArchiveUnavailableError, match=r"1\.parquet is missing"):

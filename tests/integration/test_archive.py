@@ -108,9 +108,26 @@ async def test_what_comes_for_an_archived_day_becomes_the_next_part(scene: Archi
     await scene.until_archived()
     await scene.store(METER, offset_s=7, devices=1, readings=2)
     await scene.prove()
+    await scene.a_day_later()
     await scene.until_archived()
     assert await scene.states() == [(1, "archived", 60), (2, "archived", 2)]
     assert await scene.partitions() == set()
+    await scene.prove()
+
+
+async def test_late_readings_make_a_part_a_day_and_not_one_each(scene: ArchiveScene) -> None:
+    await scene.store(METER)
+    await scene.until_archived()
+    for number in range(1, 6):
+        await scene.store(METER, offset_s=number, devices=1, readings=1)
+        await scene.round()
+        await scene.prove()
+    # They are not behind: nothing waits for somebody to see to it.
+    assert scene.duty.report()["archive_days_waiting"] == 0
+    assert (await scene.states(), await scene.partitions()) == ([(1, "archived", 60)], {METERS})
+    await scene.a_day_later()
+    await scene.until_archived()
+    assert (await scene.states(), await scene.partitions()) == ([(1, "archived", 60), (2, "archived", 5)], set())
     await scene.prove()
 
 
@@ -296,6 +313,7 @@ async def test_a_day_may_be_dropped_for_good(database_url: str, tmp_path: Path) 
     await scene.store(VEHICLE, NOW.date())
     await scene.until_archived()
     await scene.store(METER, offset_s=7, devices=1, readings=2)
+    await scene.a_day_later()
     await scene.until_archived()
     assert await scene.states() == [(1, "dropped", 60), (2, "dropped", 2)]
     assert await scene.partitions() == {f"vehicle_history_{NOW:%Y_%m_%d}"}

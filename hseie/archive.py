@@ -25,6 +25,7 @@ from hseie.readings import Kind
 from hseie.resources import sql
 
 WAITING_MAX = 200  # pieces of work that wait for the thread; above it `ArchiveUnavailableError`
+TEMPORARY_MEMORIES = 8  # what does not fit into memory may take so many times as much of the archive's disk
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALL = 2**62
@@ -242,6 +243,7 @@ class Archive:
                 "threads": 1,
                 "memory_limit": f"{self._memory_mb}MB",
                 "temp_directory": str(self.folder / _TEMPORARY),
+                "max_temp_directory_size": f"{TEMPORARY_MEMORIES * self._memory_mb}MB",
                 # It would fetch what it lacks from the network.
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,

@@ -16,6 +16,7 @@ from hseie.analytics.reader import Reader
 from hseie.audit import audit
 from hseie.books import Journals
 from hseie.errors import ArchiveUnavailableError
+from hseie.maintenance import archive as maintenance_archive
 from hseie.maintenance import archive_drop
 from hseie.maintenance.archive import RETRY_S
 from hseie.readings import METER, VEHICLE
@@ -363,6 +364,29 @@ async def test_a_folder_that_cannot_be_written_is_said_once_and_tried_again(scen
     with capture_logs() as logs:
         await scene.until_archived()
     assert "archive_goes_on" in [log["event"] for log in logs]
+    await scene.prove()
+
+
+async def test_an_export_that_does_not_end_is_cut_off_and_tried_again(
+    scene: ArchiveScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.store(METER)
+    cancelled = asyncio.Event()
+
+    async def endless(kind: Any, source: Path, target: Path) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    monkeypatch.setattr(maintenance_archive, "EXPORT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(scene.duty.archive, "write", endless)
+    with pytest.raises(TimeoutError):
+        await scene.round()
+    assert cancelled.is_set()
+    assert (await scene.states(), await scene.partitions()) == ([], {METERS})
+    monkeypatch.undo()
+    await scene.until_archived()
     await scene.prove()
 
 

@@ -18,12 +18,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hseie.config import Config
 from hseie.database import Record, statement
 from hseie.errors import ArchiveUnavailableError
 from hseie.readings import Kind
 from hseie.resources import sql
 
 WAITING_MAX = 200  # pieces of work that wait for the thread; above it `ArchiveUnavailableError`
+TEMPORARY_MEMORIES = 8  # what does not fit into memory may take so many times as much of the archive's disk
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALL = 2**62
@@ -81,6 +83,11 @@ class Archive:
         self._waiting = 0
         # Held where the piece that runs changes, or is interrupted, so that no other is hit.
         self._change = threading.Lock()
+
+    @classmethod
+    def of(cls, config: Config) -> "Archive":
+        """Make the archive of a node. One a process, for it may take all of `retention.archive_memory_mb`."""
+        return cls(config.archive_dir, config.retention.archive_memory_mb)
 
     @property
     def available(self) -> bool:
@@ -236,6 +243,7 @@ class Archive:
                 "threads": 1,
                 "memory_limit": f"{self._memory_mb}MB",
                 "temp_directory": str(self.folder / _TEMPORARY),
+                "max_temp_directory_size": f"{TEMPORARY_MEMORIES * self._memory_mb}MB",
                 # It would fetch what it lacks from the network.
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,

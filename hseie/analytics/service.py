@@ -141,7 +141,7 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
     fleet = FleetRoute(parts.reader, config, parts.now, alerts)
     health = HealthRoutes(parts.probe, parts.node, parts.now, shards)
     live = LiveRoute(parts.reader, parts.node, health, fleet, shards)
-    archive = Archive(config.archive_dir, config.retention.archive_memory_mb)
+    archive = Archive.of(config)
     ready = {**routes(parts, fleet, health, archive), "/v1/analytics/alerts": alerts.alerts, "/v1/live": live.live}
     for path, route in ready.items():
         app.router.add_get(path, route, expect_handler=http.answer_expect)

@@ -64,6 +64,35 @@ async def test_zero_days_keep_everything(scene: ArchiveScene) -> None:
     assert (await scene.partitions(), files(scene)) == ({METERS}, [])
 
 
+@pytest.mark.parametrize("then", ["archive", "drop"])
+async def test_a_clock_that_is_ahead_takes_no_day_that_is_not_old(database_url: str, tmp_path: Path, then: str) -> None:
+    needs_duckdb()
+    scene = ArchiveScene(database_url, tmp_path, retention__then=then)
+    await scene.begin(newer=False)
+    days = [NOW.date() - timedelta(days=days) for days in (0, 1, 35)]
+    for day in days:
+        await scene.store(METER, day)
+    await scene.store(METER, DAY)
+    await scene.execute("SELECT hseie_make_partition('vehicle', $1)", days[0])
+    wrong = NOW + timedelta(days=365)
+    with capture_logs() as logs:
+        for _ in range(8):
+            await scene.round(now=wrong)
+    # What is old by the devices' clocks has gone, and the day without any reading: neither needs ours.
+    assert await scene.partitions() == {f"meter_history_{day:%Y_%m_%d}" for day in days}
+    assert scene.duty.report()["archive_trouble"] == "clock"
+    assert [log["trouble"] for log in logs if log["event"] == "archive_held_up"] == ["clock"]
+    await scene.round(now=NOW)
+    assert scene.duty.report()["archive_trouble"] == ""
+    # The current states are not there: nothing says that anything is old.
+    await scene.execute("DELETE FROM meter_current")
+    await scene.store(METER, DAY)
+    await scene.execute("DELETE FROM meter_current")
+    await scene.round()
+    assert METERS in await scene.partitions()
+    assert scene.duty.report()["archive_trouble"] == "clock"
+
+
 async def test_a_written_day_stays_in_history_as_long_as_a_query_may_need_it(scene: ArchiveScene) -> None:
     await scene.store(METER)
     patient = scene.new_duty(grace_s=100)

@@ -123,6 +123,8 @@ class ArchiveDuty:
     async def _do(self, connection: Any, step: Step, old: OldDay) -> None:
         kind = KIND_BY_NAME[old.kind]
         said = {"kind": old.kind, "day": str(old.day)}
+        if step is not Step.GIVE_UP or old.written:
+            await self._claim(connection)
         if step is Step.WRITE:
             work = export(connection, self.archive, kind, old.day, old.numbers)
             written = await database.within(EXPORT_TIMEOUT_S, connection, work)
@@ -136,7 +138,7 @@ class ArchiveDuty:
                 await connection.execute(statement("archive_forget"), old.kind, old.day)
                 return
             # Before the drop: the day is not looked at again. What is no longer named was given up a grace ago.
-            await self._sweep(old)
+            await self._sweep(connection, old)
             if await drop_written(connection, kind, old):
                 self._log.info("day_archived", **said, readings=sum(part.readings for part, _ in old.written))
         elif await give_up(connection, kind, old):
@@ -151,10 +153,17 @@ class ArchiveDuty:
                 return found
         return ""
 
-    async def _sweep(self, old: OldDay) -> None:
-        named = [part.file for part, _ in old.parts if part.file]
+    async def _claim(self, connection: Any) -> None:
+        row = await connection.fetchrow(statement("archive_identity"))
         with archive_files.told(self.archive.folder):
-            await asyncio.to_thread(archive_files.sweep, self.archive.folder, old.kind, old.day, named)
+            await asyncio.to_thread(archive_files.claim, self.archive.folder, row["identity"], row["used"])
+
+    async def _sweep(self, connection: Any, old: OldDay) -> None:
+        rows = await connection.fetch(statement("archive_unnamed"), old.kind, old.day)
+        unnamed, named = [row["file"] for row in rows], [part.file for part, _ in old.parts if part.file]
+        with archive_files.told(self.archive.folder):
+            removed = await asyncio.to_thread(archive_files.sweep, self.archive.folder, unnamed, named)
+        await connection.execute(statement("archive_removed"), removed)
 
     def _met(self, trouble: str, reason: str = "") -> None:
         """Note what keeps days from leaving history, and say it once; an empty text is the end of it."""

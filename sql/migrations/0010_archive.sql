@@ -17,7 +17,7 @@ $$;
 --        'archived'  the same rows are no longer in history
 --        'restored'  they are in history again, until `restored_until`; the file stays
 --        'dropped'   given up by retention.then = "drop"; there is no file, and rollups are all that is known
--- Queries read the files of 'written' and 'archived'. A row that is in both is one row: it has one id.
+-- Queries read the files of all but 'dropped'. A row that is in both is one row: it has one id.
 CREATE TABLE archive_part (
     kind text NOT NULL,
     day date NOT NULL,

@@ -53,8 +53,8 @@ def bounds(day: date) -> tuple[datetime, datetime]:
 async def export(connection: Any, archive: Archive, kind: Kind, day: date, parts: list[int]) -> Written | None:
     """Write all that history has of a day to the next part, `parts` being those there are; None where it has nothing.
 
-    Whoever calls is the only one who changes the archive, and notes the part. Raises ArchiveUnavailableError, and what
-    PostgreSQL raises.
+    Whoever calls is the only one who changes the archive, has claimed its folder, and notes the part. Raises
+    ArchiveUnavailableError, and what PostgreSQL raises.
     """
     with archive_files.told(archive.folder):
         part, fresh = await asyncio.to_thread(archive_files.begin, archive.folder, kind.name, day, parts)
@@ -75,6 +75,7 @@ async def export(connection: Any, archive: Archive, kind: Kind, day: date, parts
         digest = await asyncio.to_thread(archive_files.sha256, fresh)
         size = fresh.stat().st_size
         await asyncio.to_thread(archive_files.keep, fresh, archive.folder / file)
+    await connection.execute(statement("archive_not_named"), file, kind.name, day)
     failpoints.reach("archive.file_named")
     return Written(part, file, found, size, digest, row["booked"], row["oldest"])
 

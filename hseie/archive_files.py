@@ -1,9 +1,10 @@
 """The names of the archive's files, and putting one there so that it survives a power cut.
 
+    <archive>/archive.id                            whose archive it is: `archive_identity`
     <archive>/meter/2026-02-08/part-1.parquet       named by archive_part, and never changed afterwards
     <archive>/meter/2026-02-08/part-2.<...>.writing  being written; of a process that was killed, if nobody does
 
-A file that no row of archive_part names is the remains of a life that ended before it noted it.
+A file that archive_unnamed names is not needed any more, or is the remains of a life that ended before it noted it.
 """
 
 import hashlib
@@ -15,10 +16,11 @@ from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
-from hseie.durable import sync_folder
+from hseie.durable import replace, sync_folder
 from hseie.errors import ArchiveUnavailableError
 
 _PART = re.compile(r"part-([1-9][0-9]*)\.parquet")
+_IDENTITY = "archive.id"
 _READ_BYTES = 1 << 20
 
 
@@ -41,15 +43,37 @@ def told(folder: Path) -> Iterator[None]:
         raise ArchiveUnavailableError(f"the archive {folder}: {error.strerror}: {error.filename}") from error
 
 
+def claim(archive: Path, identity: str, used: bool) -> None:
+    """Make sure that the folder is the archive of the database with this identity; make it where it is not `used` yet.
+
+    A folder that is used is never made: its disk is not mounted. Raises ArchiveUnavailableError, and OSError.
+    """
+    file = archive / _IDENTITY
+    try:
+        found = file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        found = ""
+    if not found and not used:
+        if not archive.is_dir():
+            archive.mkdir(mode=0o700, parents=True)
+            sync_folder(archive.parent)
+        replace(file, f"{identity}\n")
+    elif found != identity:
+        what = (
+            f"says that it is the archive of another database, {found}." if found else "is missing: is the disk there?"
+        )
+        raise ArchiveUnavailableError(f"{file} {what} If this folder is the right one, write {identity} into that file")
+
+
 def begin(archive: Path, kind: str, day: date, parts: Iterable[int]) -> tuple[int, Path]:
     """Make the folder of a day; return the next part's number, above `parts` and all files, and the path to write to.
 
-    Takes away what was being written: whoever calls is the only one who writes. Raises OSError.
+    The archive is claimed. Takes away what was being written: whoever calls is the only one who writes. Raises OSError.
     """
     folder = archive / folder_of(kind, day)
-    for made in (archive, folder.parent, folder):
+    for made in (folder.parent, folder):
         if not made.is_dir():
-            made.mkdir(mode=0o700, parents=True)
+            made.mkdir(mode=0o700)
             sync_folder(made.parent)
     for left in folder.glob("*.writing"):
         left.unlink()
@@ -76,14 +100,24 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(archive: Path, kind: str, day: date, named: Iterable[str]) -> None:
-    """Remove the files of a day that are not among those `named`, relative to the archive's folder. Raises OSError."""
-    keep = {archive / name for name in named}
-    folder = archive / folder_of(kind, day)
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if path not in keep and (_PART.fullmatch(path.name) or path.suffix == ".writing"):
-                path.unlink()
+def sweep(archive: Path, unnamed: Iterable[str], named: Iterable[str]) -> list[str]:
+    """Remove of a day's files those `unnamed`; return which. All relative to the archive's folder. Raises OSError.
+
+    Only of parts with a lower number than the last one named: numbers rise, so those above are of somebody who came
+    after us while we were stopped.
+    """
+    kept = set(named)
+    last = max((_number(file) for file in kept), default=0)
+    removed = [file for file in unnamed if file not in kept and 0 < _number(file) < last]
+    for file in removed:
+        (archive / file).unlink(missing_ok=True)
+    return removed
+
+
+def _number(file: str) -> int:
+    """Return the number of the part that a file is; 0 for something else."""
+    match = _PART.fullmatch(Path(file).name)
+    return int(match[1]) if match else 0
 
 
 def sha256(path: Path) -> str:

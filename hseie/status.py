@@ -44,6 +44,7 @@ _ARCHIVE = {
     "no_duckdb": "days are not archived, DuckDB is not installed: install the extra `archive`, or have them dropped",
     "folder": "days are not archived: see to the folder of the archive and its disk; it is tried again",
     "damaged": "an archived file was damaged before its day left PostgreSQL, and is written anew: see to that disk",
+    "clock": "days are not archived: no reading is new enough for them to be old; see to the clock of this machine",
     "rollups_behind": "days are not archived until their rollups are made: see why these are behind",
 }
 

@@ -30,6 +30,7 @@ _ADVICE = {
     "no_duckdb": "old days stay in PostgreSQL: install the extra `archive`, or set retention.then = drop",
     "folder": "nothing is lost, old days stay in PostgreSQL; make room or see to the folder, it is tried again",
     "damaged": "the day is written anew from PostgreSQL; see to the disk of the archive",
+    "clock": "old days stay in PostgreSQL: no reading is new enough for them to be old; is this machine's clock ahead?",
     "rollups_behind": "old days stay in PostgreSQL until their rollups are made; see what maintenance says of those",
 }
 
@@ -44,6 +45,7 @@ class ArchiveDuty:
         self.grace_s = GRACE_STATEMENTS * config.analytics.statement_timeout_ms / 1000
         self.archive = archive or Archive.of(config)
         self._retention = config.retention
+        self._future = timedelta(seconds=config.ingest.future_max_s)
         self._log = log
         self._trouble = ""
         self._reason = ""
@@ -78,12 +80,20 @@ class ArchiveDuty:
         """Return the days that should leave history, those that are restored not among them."""
         if not self._retention.raw_days:
             return []
-        first_kept = now.astimezone(UTC).date() - timedelta(days=self._retention.raw_days)
+        first_kept = self._first_kept(now)
         days = await connection.fetch(statement("archive_days"), list(KIND_BY_NAME), first_kept)
         rows = await connection.fetch(statement("archive_all"), date.min, first_kept)
         parts = [(Part.of(row), row["age_s"]) for row in rows]
         found = old_days([(row["kind"], row["day"], row["booked"]) for row in days], parts)
         return [old for old in found if self._step(old)[0] is not Step.KEEP]
+
+    def _first_kept(self, now: datetime) -> date:
+        return now.astimezone(UTC).date() - timedelta(days=self._retention.raw_days)
+
+    async def _surely_old_before(self, connection: Any) -> date:
+        """Return before which UTC day readings are old by the devices' clocks too, whatever this machine's says."""
+        newest = await connection.fetchval(statement("archive_newest"))
+        return self._first_kept(newest + self._future) if newest else date.min
 
     def _step(self, old: OldDay) -> tuple[Step, float]:
         return next_step(old, self._retention.then, self.grace_s)
@@ -91,12 +101,15 @@ class ArchiveDuty:
     async def _do_one(self, connection: Any, days: list[OldDay]) -> float:
         """Do the first step that can be done; return the seconds until the next."""
         trouble, pause_s = "", self.interval_s
+        surely_old_before = await self._surely_old_before(connection)
         for old in days:
             step, wait_s = self._step(old)
             if step is Step.WAIT:
                 pause_s = min(pause_s, max(wait_s, BETWEEN_STEPS_S))
             elif await drop_empty(connection, KIND_BY_NAME[old.kind], old):
                 return BETWEEN_STEPS_S
+            elif old.day >= surely_old_before:
+                trouble = "clock"
             elif not await rolled_up(connection, old):
                 trouble = "rollups_behind"
             elif step is Step.WRITE and not self.archive.available:
@@ -110,6 +123,8 @@ class ArchiveDuty:
     async def _do(self, connection: Any, step: Step, old: OldDay) -> None:
         kind = KIND_BY_NAME[old.kind]
         said = {"kind": old.kind, "day": str(old.day)}
+        if step is not Step.GIVE_UP or old.written:
+            await self._claim(connection)
         if step is Step.WRITE:
             work = export(connection, self.archive, kind, old.day, old.numbers)
             written = await database.within(EXPORT_TIMEOUT_S, connection, work)
@@ -123,7 +138,7 @@ class ArchiveDuty:
                 await connection.execute(statement("archive_forget"), old.kind, old.day)
                 return
             # Before the drop: the day is not looked at again. What is no longer named was given up a grace ago.
-            await self._sweep(old)
+            await self._sweep(connection, old)
             if await drop_written(connection, kind, old):
                 self._log.info("day_archived", **said, readings=sum(part.readings for part, _ in old.written))
         elif await give_up(connection, kind, old):
@@ -138,10 +153,17 @@ class ArchiveDuty:
                 return found
         return ""
 
-    async def _sweep(self, old: OldDay) -> None:
-        named = [part.file for part, _ in old.parts if part.file]
+    async def _claim(self, connection: Any) -> None:
+        row = await connection.fetchrow(statement("archive_identity"))
         with archive_files.told(self.archive.folder):
-            await asyncio.to_thread(archive_files.sweep, self.archive.folder, old.kind, old.day, named)
+            await asyncio.to_thread(archive_files.claim, self.archive.folder, row["identity"], row["used"])
+
+    async def _sweep(self, connection: Any, old: OldDay) -> None:
+        rows = await connection.fetch(statement("archive_unnamed"), old.kind, old.day)
+        unnamed, named = [row["file"] for row in rows], [part.file for part, _ in old.parts if part.file]
+        with archive_files.told(self.archive.folder):
+            removed = await asyncio.to_thread(archive_files.sweep, self.archive.folder, unnamed, named)
+        await connection.execute(statement("archive_removed"), removed)
 
     def _met(self, trouble: str, reason: str = "") -> None:
         """Note what keeps days from leaving history, and say it once; an empty text is the end of it."""

@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,6 +14,7 @@ from hseie import archive as module
 from hseie import database
 from hseie.analytics.fleet import FleetRoute
 from hseie.analytics.reader import Reader
+from hseie.archive_restore import restore
 from hseie.audit import audit
 from hseie.books import Journals
 from hseie.errors import ArchiveUnavailableError
@@ -20,9 +22,14 @@ from hseie.maintenance import archive as maintenance_archive
 from hseie.maintenance import archive_drop
 from hseie.maintenance.archive import RETRY_S
 from hseie.readings import METER, VEHICLE
+from tests.conftest import database_at, execute
 from tests.integration.archive_scene import DAY, NOW, STORE, ArchiveScene, needs_duckdb
 
 NEXT = DAY + timedelta(days=1)
+HOLDERS = (
+    "FROM pg_locks WHERE locktype = 'advisory'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 METERS = f"meter_history_{DAY:%Y_%m_%d}"
 
 
@@ -35,7 +42,9 @@ async def scene(database_url: str, tmp_path: Path) -> ArchiveScene:
 
 
 def files(scene: ArchiveScene) -> list[str]:
-    return sorted(str(path.relative_to(scene.folder)) for path in scene.folder.rglob("*") if path.is_file())
+    """All that is in the folder, but for what says whose it is."""
+    found = sorted(str(path.relative_to(scene.folder)) for path in scene.folder.rglob("*") if path.is_file())
+    return [file for file in found if file != "archive.id"]
 
 
 async def test_an_old_day_goes_to_a_file_and_young_ones_stay(scene: ArchiveScene) -> None:
@@ -71,6 +80,35 @@ async def test_zero_days_keep_everything(scene: ArchiveScene) -> None:
     forever = ArchiveScene(scene.url, scene.folder.parent, retention__raw_days=0)
     assert await forever.round() == forever.duty.interval_s
     assert (await scene.partitions(), files(scene)) == ({METERS}, [])
+
+
+@pytest.mark.parametrize("then", ["archive", "drop"])
+async def test_a_clock_that_is_ahead_takes_no_day_that_is_not_old(database_url: str, tmp_path: Path, then: str) -> None:
+    needs_duckdb()
+    scene = ArchiveScene(database_url, tmp_path, retention__then=then)
+    await scene.begin(newer=False)
+    days = [NOW.date() - timedelta(days=days) for days in (0, 1, 35)]
+    for day in days:
+        await scene.store(METER, day)
+    await scene.store(METER, DAY)
+    await scene.execute("SELECT hseie_make_partition('vehicle', $1)", days[0])
+    wrong = NOW + timedelta(days=365)
+    with capture_logs() as logs:
+        for _ in range(8):
+            await scene.round(now=wrong)
+    # What is old by the devices' clocks has gone, and the day without any reading: neither needs ours.
+    assert await scene.partitions() == {f"meter_history_{day:%Y_%m_%d}" for day in days}
+    assert scene.duty.report()["archive_trouble"] == "clock"
+    assert [log["trouble"] for log in logs if log["event"] == "archive_held_up"] == ["clock"]
+    await scene.round(now=NOW)
+    assert scene.duty.report()["archive_trouble"] == ""
+    # The current states are not there: nothing says that anything is old.
+    await scene.execute("DELETE FROM meter_current")
+    await scene.store(METER, DAY)
+    await scene.execute("DELETE FROM meter_current")
+    await scene.round()
+    assert METERS in await scene.partitions()
+    assert scene.duty.report()["archive_trouble"] == "clock"
 
 
 async def test_a_written_day_stays_in_history_as_long_as_a_query_may_need_it(scene: ArchiveScene) -> None:
@@ -407,11 +445,109 @@ async def test_what_a_killed_archiver_left_is_taken_away(scene: ArchiveScene) ->
     folder.mkdir(parents=True)
     (folder / "part-1.0123.writing").write_bytes(b"half")
     (folder / "part-3.parquet").write_bytes(b"named, and nobody was told")
+    (folder / "part-2.parquet").write_bytes(b"nobody knows whose")
     (folder / "notes.txt").write_text("an operator's")
+    await scene.execute(database.statement("archive_not_named"), f"meter/{DAY}/part-3.parquet", "meter", DAY)
     await scene.round()
-    assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "part-3.parquet", "part-4.parquet"]
+    kept = ["notes.txt", "part-2.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == [*kept, "part-3.parquet", "part-4.parquet"]
     await scene.until_archived()
-    assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "part-4.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == [*kept, "part-4.parquet"]
+    assert await scene.fetch("SELECT FROM archive_unnamed") == []
+    await scene.prove()
+
+
+async def test_one_who_was_stopped_sweeps_nothing_of_the_one_who_came_after_him(
+    scene: ArchiveScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.store(METER)
+    await scene.round()
+    stopped = scene.new_duty()
+    damage = stopped._damage
+
+    async def meanwhile(old: Any) -> str:
+        found = await damage(old)
+        # The server gives his connection up, and with it the lock.
+        await scene.fetch(f"SELECT pg_terminate_backend(pid) {HOLDERS}")
+        while await scene.fetch(f"SELECT {HOLDERS}"):
+            await asyncio.sleep(0.01)
+        await scene.store(METER, offset_s=7, devices=1, readings=2)
+        await scene.until_archived()
+        return found
+
+    monkeypatch.setattr(stopped, "_damage", meanwhile)
+    with pytest.raises(database.DATABASE_ERRORS):
+        await scene.round(stopped)
+    assert await scene.states() == [(2, "archived", 62)]
+    await scene.prove()
+
+
+async def test_a_copy_of_the_database_takes_nothing_away_from_the_archive_of_both(
+    scene: ArchiveScene, postgres_server_url: str
+) -> None:
+    await scene.store(METER)
+    await scene.until_archived()
+    await scene.store(VEHICLE)
+    name = f"hseie_copy_{uuid4().hex}"
+    original = scene.url.rsplit("/", 1)[1]
+    await execute(postgres_server_url, f'CREATE DATABASE "{name}" TEMPLATE "{original}"')
+    try:
+        await scene.until_archived()
+        copy = ArchiveScene(database_at(postgres_server_url, name), scene.folder.parent)
+        copy.journal, copy.stored = scene.journal, scene.stored.copy()
+        # What was written before it was made is the original's, and so is what was written since.
+        await database.with_connection(
+            copy.url, "copy", lambda connection: restore(connection, copy.duty.archive, METER, DAY, NOW)
+        )
+        await copy.store(METER, offset_s=7, devices=1, readings=2)
+        await copy.until_archived()
+        assert await copy.states(METER) == [(2, "archived", 62)]
+        assert await copy.states(VEHICLE) == [(2, "archived", 60)]
+        assert files(scene) == [f"{kind}/{DAY}/part-{part}.parquet" for kind in ("meter", "vehicle") for part in (1, 2)]
+        await scene.prove()
+        await copy.prove()
+        await copy.duty.archive.close()
+    finally:
+        await execute(postgres_server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.mark.parametrize("then", ["archive", "drop"])
+async def test_the_archive_of_another_database_is_left_alone(scene: ArchiveScene, then: str) -> None:
+    await scene.store(METER)
+    await scene.round()
+    before = files(scene)
+    ours = (scene.folder / "archive.id").read_text()
+    (scene.folder / "archive.id").write_text("another\n")
+    await scene.store(METER, NEXT)
+    other = ArchiveScene(scene.url, scene.folder.parent, retention__then=then)
+    assert await other.round() == other.duty.interval_s  # neither dropped nor written
+    assert (await scene.states(), files(scene)) == ([(1, "written", 60)], before)
+    figures = other.duty.report()
+    assert figures["archive_trouble"] == "folder"
+    assert "of another database, another" in figures["archive_reason"]
+    assert ours.strip() in figures["archive_reason"]
+    (scene.folder / "archive.id").write_text(ours)
+    await scene.until_archived()
+    await scene.prove()
+
+
+async def test_a_folder_that_is_not_mounted_is_not_made_anew(scene: ArchiveScene) -> None:
+    await scene.store(METER)
+    await scene.until_archived()
+    scene.folder.rename(scene.folder.parent / "disk")
+    await scene.store(METER, NEXT)
+    for mount_point in (False, True):
+        if mount_point:
+            scene.folder.mkdir()
+        assert await scene.round() == scene.duty.interval_s
+        assert scene.duty.report()["archive_trouble"] == "folder"
+        assert "archive.id is missing" in scene.duty.report()["archive_reason"]
+        assert await scene.states(METER, NEXT) == []
+        assert scene.folder.exists() == mount_point
+        assert files(scene) == []
+    scene.folder.rmdir()
+    (scene.folder.parent / "disk").rename(scene.folder)
+    await scene.until_archived()
     await scene.prove()
 
 

@@ -184,10 +184,13 @@ def test_a_file_is_synced_before_it_has_its_name_and_so_is_the_name(
     sync, link = os.fsync, os.link
     monkeypatch.setattr(os, "fsync", lambda end: (done.append(str(Path(f"/proc/self/fd/{end}").readlink())), sync(end)))
     monkeypatch.setattr(os, "link", lambda old, new: (done.append("link"), link(old, new)))
+    archive_files.claim(tmp_path / "archive", "ours", used=False)
+    assert done == [str(path) for path in (tmp_path, tmp_path / "archive" / "archive.id.new", tmp_path / "archive")]
+    done.clear()
     part, fresh = archive_files.begin(tmp_path / "archive", "meter", DAY.date(), [1])
     final = tmp_path / "archive" / archive_files.file_of("meter", DAY.date(), part)
     # Each folder that was made, in the one above.
-    assert done == [str(folder) for folder in (tmp_path, tmp_path / "archive", final.parent.parent)]
+    assert done == [str(folder) for folder in (tmp_path / "archive", final.parent.parent)]
     done.clear()
     fresh.write_bytes(b"rows")
     archive_files.keep(fresh, final)
@@ -203,3 +206,15 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         archive_files.keep(fresh, final)
     assert final.read_bytes() == b"named before"
+
+
+def test_only_what_nobody_names_and_is_older_is_swept(tmp_path: Path) -> None:
+    files = [archive_files.file_of("meter", DAY.date(), part) for part in (1, 2, 3, 4)]
+    (tmp_path / files[0]).parent.mkdir(parents=True)
+    for file in files:
+        (tmp_path / file).write_bytes(b"rows")
+    # Part 4 is of somebody who came after us.
+    removed = archive_files.sweep(tmp_path, [files[0], files[1], files[3]], [files[1], files[2]])
+    assert removed == [files[0]]
+    assert [(tmp_path / file).exists() for file in files] == [False, True, True, True]
+    assert archive_files.sweep(tmp_path, files, []) == []

@@ -10,7 +10,10 @@ import pytest
 
 from hseie import archive as module
 from hseie import archive_restore, clock, database, failpoints
+from hseie.analytics.device_readings import DeviceReadings
+from hseie.analytics.reader import Reader
 from hseie.archive import Archive
+from hseie.archive_export import bounds
 from hseie.archive_restore import hold_archive, restore
 from hseie.cli import main
 from hseie.errors import ArchiveUnavailableError, ExitCode
@@ -175,6 +178,37 @@ async def test_a_restore_that_is_cut_off_leaves_nothing_and_may_be_tried_again(
     assert (await listed(scene, capsys, "restore", str(DAY), "--kind", "meter"))["restored"] == {"meter": 62}
     assert await scene.everything() == before
     await scene.prove()
+
+
+async def test_a_question_that_asked_history_before_a_restore_finds_the_day(
+    scene: ArchiveScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = await Reader.open(scene.config, scene.url, "tests", 2)
+    archive = Archive(scene.folder, 64)
+    readings = DeviceReadings(reader, archive, METER, scene.config)
+    ask = reader.rows
+    restored: list[int] = []
+
+    async def and_a_restore(name: str, *values: Any, **more: Any) -> Any:
+        found = await ask(name, *values, **more)
+        if name == "history_oldest_first" and not restored:
+            restored.append(
+                await database.with_connection(
+                    scene.url, "tests", lambda connection: restore(connection, archive, METER, DAY, NOW)
+                )
+            )
+        return found
+
+    monkeypatch.setattr(reader, "rows", and_a_restore)
+    try:
+        before = await readings.first("meter-0", *bounds(DAY), 100, ascending=True)
+        after = await readings.first("meter-0", *bounds(DAY), 100, ascending=True)
+    finally:
+        await archive.close()
+        await reader.close(1)
+    assert restored == [62]
+    assert (len(before), len(after)) == (22, 22)
+    assert [row["timestamp"] for row in before] == [row["timestamp"] for row in after]
 
 
 async def test_a_damaged_file_is_not_restored(scene: ArchiveScene, capsys: pytest.CaptureFixture[str]) -> None:

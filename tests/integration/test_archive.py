@@ -285,7 +285,7 @@ async def test_a_file_that_says_something_else_than_history_is_never_named(
     await scene.round()
     figures = scene.duty.report()
     assert figures["archive_trouble"] == "folder"
-    assert "does not hold what history does" in figures["archive_reason"]
+    assert "does not hold what history does" in figures["archive_trouble_reason"]
     assert (await scene.states(), await scene.partitions()) == ([], {METERS})
     monkeypatch.undo()
     await scene.until_archived()
@@ -614,7 +614,7 @@ async def test_an_export_of_a_lost_connection_leaves_nothing_named(
 
     monkeypatch.setattr(scene.duty.archive, "write", broken)
     assert await scene.round() == scene.duty.interval_s
-    assert "no space left" in scene.duty.report()["archive_reason"]
+    assert "no space left" in scene.duty.report()["archive_trouble_reason"]
     assert await scene.states() == []
     monkeypatch.undo()
     await scene.until_archived()

@@ -123,26 +123,29 @@ class ArchiveDuty:
     async def _do(self, connection: Any, step: Step, old: OldDay) -> None:
         kind = KIND_BY_NAME[old.kind]
         said = {"kind": old.kind, "day": str(old.day)}
-        if step is not Step.GIVE_UP or old.written:
-            await self._claim(connection)
         if step is Step.WRITE:
+            await self._claim(connection)
             work = export(connection, self.archive, kind, old.day, old.numbers)
             written = await database.within(EXPORT_TIMEOUT_S, connection, work)
             if written is not None:
                 await note(connection, kind, old.day, written)
                 size = {"readings": written.content.readings, "bytes": written.bytes}
                 self._log.info("day_written", **said, part=written.part, **size)
-        elif step is Step.DROP:
+            self._met("")
+            return
+        if old.written:
+            await self._claim(connection)
             if damage := await self._damage(old):
                 self._met("damaged", damage)
                 await connection.execute(statement("archive_forget"), old.kind, old.day)
                 return
             # Before the drop: the day is not looked at again. What is no longer named was given up a grace ago.
             await self._sweep(connection, old)
-            if await drop_written(connection, kind, old):
-                self._log.info("day_archived", **said, readings=sum(part.readings for part, _ in old.written))
-        elif await give_up(connection, kind, old):
-            self._log.info("day_dropped", **said, booked=old.booked)
+        if step is Step.GIVE_UP:
+            if await give_up(connection, kind, old):
+                self._log.info("day_dropped", **said, booked=old.booked)
+        elif await drop_written(connection, kind, old):
+            self._log.info("day_archived", **said, readings=sum(part.readings for part, _ in old.written))
         self._met("")
 
     async def _damage(self, old: OldDay) -> str:

@@ -62,8 +62,8 @@ def next_step(old: OldDay, then: Literal["archive", "drop"], grace_s: float) -> 
         if max(part.booked for part, _ in old.written) == old.booked:
             # Who asked before there was a file reads history, in several statements maybe.
             step, wait_s = Step.DROP, grace_s
-        elif step is Step.WRITE:
-            wait_s = grace_s * REWRITE_GRACES
+        else:
+            wait_s = grace_s * REWRITE_GRACES if step is Step.WRITE else grace_s
         wait_s -= min(age_s for _, age_s in old.written)
     return (Step.WAIT, wait_s) if wait_s > 0 else (step, 0.0)
 

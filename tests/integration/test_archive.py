@@ -345,6 +345,32 @@ async def test_a_written_day_keeps_its_file_when_days_are_dropped_from_now_on(sc
     assert (await scene.audit()).differences == []
 
 
+async def test_a_damaged_file_is_not_what_is_left_of_a_day_that_is_given_up(scene: ArchiveScene) -> None:
+    await scene.store(METER)
+    await scene.round()
+    (scene.folder / f"meter/{DAY}/part-1.parquet").write_bytes(b"broken")
+    await scene.store(METER, offset_s=7, devices=1, readings=2)
+    dropping = ArchiveScene(scene.url, scene.folder.parent, retention__then="drop")
+    await dropping.round()
+    assert dropping.duty.report()["archive_trouble"] == "damaged"
+    assert (await scene.states(), await scene.partitions()) == ([], {METERS})
+    await dropping.until_archived()
+    assert await scene.states() == [(1, "dropped", 62)]
+    assert (await scene.audit()).differences == []
+
+
+async def test_a_day_that_is_given_up_leaves_no_file_that_was_written_anew(scene: ArchiveScene) -> None:
+    await scene.store(METER)
+    await scene.round()
+    await scene.store(METER, offset_s=7, devices=1, readings=2)
+    await scene.round()
+    await scene.store(METER, offset_s=9, devices=1, readings=1)
+    dropping = ArchiveScene(scene.url, scene.folder.parent, retention__then="drop")
+    await dropping.until_archived()
+    assert await scene.states() == [(2, "archived", 62), (3, "dropped", 1)]
+    assert files(scene) == [f"meter/{DAY}/part-2.parquet"]
+
+
 async def test_without_duckdb_days_stay_and_that_is_said_once(
     scene: ArchiveScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -401,6 +402,33 @@ async def test_a_folder_that_cannot_be_written_is_said_once_and_tried_again(scen
     with capture_logs() as logs:
         await scene.until_archived()
     assert "archive_goes_on" in [log["event"] for log in logs]
+    await scene.prove()
+
+
+@pytest.mark.parametrize("bad", ["no number", "no folder"])
+async def test_a_day_that_fails_is_not_in_the_way_of_others(scene: ArchiveScene, bad: str) -> None:
+    await scene.store(METER)
+    await scene.store(METER, NEXT)
+    await scene.store(VEHICLE, NEXT)
+    values = "UPDATE meter_history SET voltage = $1 WHERE timestamp < $2"
+    if bad == "no number":
+        await scene.execute(values, Decimal("NaN"), datetime(2026, 2, 9, tzinfo=UTC))
+    else:
+        (scene.folder / "meter").mkdir(parents=True)
+        (scene.folder / f"meter/{DAY}").write_text("not a folder")
+    for _ in range(8):
+        await scene.round()
+    assert [await scene.states(kind, NEXT) for kind in (METER, VEHICLE)] == [[(1, "archived", 60)]] * 2
+    assert (await scene.partitions(), await scene.states()) == ({METERS}, [])
+    figures = scene.duty.report()
+    assert (figures["archive_trouble"], figures["archive_days_waiting"]) == ("day", 1)
+    assert f"meter {DAY}: " in figures["archive_reason"]
+    if bad == "no number":
+        await scene.execute(values, Decimal("230.5"), datetime(2026, 2, 9, tzinfo=UTC))
+    else:
+        (scene.folder / f"meter/{DAY}").unlink()
+    await scene.until_archived()
+    assert scene.duty.report()["archive_trouble"] == ""
     await scene.prove()
 
 

@@ -104,11 +104,10 @@ async def test_a_clock_that_is_ahead_takes_no_day_that_is_not_old(database_url: 
     await scene.round(now=NOW)
     assert scene.duty.report()["archive_trouble"] == ""
     # The current states are not there: nothing says that anything is old.
-    await scene.execute("DELETE FROM meter_current")
-    await scene.store(METER, DAY)
+    await scene.store(METER, DAY - timedelta(days=1))
     await scene.execute("DELETE FROM meter_current")
     await scene.round()
-    assert METERS in await scene.partitions()
+    assert f"meter_history_{DAY - timedelta(days=1):%Y_%m_%d}" in await scene.partitions()
     assert scene.duty.report()["archive_trouble"] == "clock"
 
 
@@ -472,7 +471,7 @@ async def test_a_day_that_fails_is_not_in_the_way_of_others(scene: ArchiveScene,
     assert (await scene.partitions(), await scene.states()) == ({METERS}, [])
     figures = scene.duty.report()
     assert (figures["archive_trouble"], figures["archive_days_waiting"]) == ("day", 1)
-    assert f"meter {DAY}: " in figures["archive_reason"]
+    assert f"meter {DAY}: " in figures["archive_trouble_reason"]
     if bad == "no number":
         await scene.execute(values, Decimal("230.5"), datetime(2026, 2, 9, tzinfo=UTC))
     else:
@@ -578,8 +577,8 @@ async def test_the_archive_of_another_database_is_left_alone(scene: ArchiveScene
     assert (await scene.states(), files(scene)) == ([(1, "written", 60)], before)
     figures = other.duty.report()
     assert figures["archive_trouble"] == "folder"
-    assert "of another database, another" in figures["archive_reason"]
-    assert ours.strip() in figures["archive_reason"]
+    assert "of another database, another" in figures["archive_trouble_reason"]
+    assert ours.strip() in figures["archive_trouble_reason"]
     (scene.folder / "archive.id").write_text(ours)
     await scene.until_archived()
     await scene.prove()
@@ -595,7 +594,7 @@ async def test_a_folder_that_is_not_mounted_is_not_made_anew(scene: ArchiveScene
             scene.folder.mkdir()
         assert await scene.round() == scene.duty.interval_s
         assert scene.duty.report()["archive_trouble"] == "folder"
-        assert "archive.id is missing" in scene.duty.report()["archive_reason"]
+        assert "archive.id is missing" in scene.duty.report()["archive_trouble_reason"]
         assert await scene.states(METER, NEXT) == []
         assert scene.folder.exists() == mount_point
         assert files(scene) == []

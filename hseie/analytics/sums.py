@@ -100,19 +100,19 @@ class VehicleSums:
         return _Outset(segments, self._trust(found, window), archived)
 
     def _trust(self, found: dict[str, list[Record]], window: Window) -> Trust:
-        # Rollups made with other settings, or with another meter than the ids say now, are made anew and not read.
-        made_as_now = "paired" in found and found["rolled"][0]["name"] == self._settings
         kept = found["kept"][0]
         marks = [(row["name"], row["starts"]) for row in found.get("mark", ())]
         device = self._config.device
         return Trust(
-            rolled_until=found["rolled"][0]["ends"] if made_as_now else None,
+            rolled_until=found["rolled"][0]["ends"],
             hours_from=kept["starts"],
             days_from=kept["ends"],
             marks=[hour for name, hour in marks if not is_register(name, device)],
             register_marks=[hour for name, hour in marks if is_register(name, device)],
             given_up=frozenset(row["starts"].date() for row in found.get("dropped", ())),
             margin=2 * window.tolerance,
+            # Rollups made with other settings, or with another meter than the ids say now, are made anew and not read.
+            made_as_now="paired" in found and found["rolled"][0]["name"] == self._settings,
         )
 
     async def _rolled(

@@ -27,6 +27,10 @@ from hseie.rollup_settings import settings_of
 # days, so that only edges are read, and what came late.
 ARCHIVED_MAX = 200_000
 
+# Readings that lie farther apart are asked for one by one: a statement plans all partitions between its first and its
+# last. Below, another statement costs more than these.
+APART = 2 * DAY
+
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -152,10 +156,17 @@ class VehicleSums:
             *await self._given(snapshot, METER, outset.archived[METER], counted),
             *await self._given(snapshot, VEHICLE, outset.archived[VEHICLE], counted),
         ]
-        arguments = meeting_arguments(counted, window.tolerance, self._config.device, given)
-        if not given and not self._registers(outset.segments, spans):
-            return await snapshot.rows("performance_plain", *arguments[:PLAIN])
-        return await snapshot.rows("performance_correlate", *arguments, False)
+        plain = not given and not self._registers(outset.segments, spans)
+        rows: list[Record] = []
+        for near in _stretches(counted):
+            first, last = near[0].starts - REACH, near[-1].ends
+            known = [reading for reading in given if first <= reading.at < last]
+            arguments = meeting_arguments(near, window.tolerance, self._config.device, known)
+            if plain:
+                rows += await snapshot.rows("performance_plain", *arguments[:PLAIN])
+            else:
+                rows += await snapshot.rows("performance_correlate", *arguments, False)
+        return rows
 
     async def _given(
         self, snapshot: Snapshot, kind: Kind, archived: set[date], counted: Sequence[Piece]
@@ -198,3 +209,14 @@ class VehicleSums:
         if len(rows) > most:
             raise ArchiveUnavailableError("more of them than one answer may take are not in rollups at the moment")
         return rows
+
+
+def _stretches(counted: Iterable[Piece]) -> list[list[Piece]]:
+    """Return the pieces in the order of time, apart where there is a gap of more than APART."""
+    found: list[list[Piece]] = []
+    for piece in sorted(counted, key=lambda piece: piece.starts):
+        if found and piece.starts - found[-1][-1].ends <= APART:
+            found[-1].append(piece)
+        else:
+            found.append([piece])
+    return found

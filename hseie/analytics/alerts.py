@@ -81,7 +81,7 @@ class AlertsRoute:
         self._config = config
         self._now = now
         self._pairs: KeptWhileTrue[tuple[int, Hours, float], Pairs] = KeptWhileTrue(ANSWERS_KEPT)
-        self._silence = Kept(self._read_silence)
+        self._silence = Kept(self._read_silence, costly=True)
         self._raw = Kept(self._read_raw)
 
     async def alerts(self, request: web.Request) -> web.Response:

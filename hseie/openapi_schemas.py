@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from hseie import answers, pair_answers
-from hseie.answers_alerts import Alerts
+from hseie.alert_answers import Alerts
 from hseie.problems import ERRORS_MAX, ITEM_CODES, PROBLEMS, ErrorItem
 from hseie.readings import ID_LENGTH_MAX, ID_PATTERN, KINDS, Field, Kind
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from hseie.alert_answers import AlertPair, Alerts, SilentDevice
 from hseie.analytics.correlation import Energy, energy_of_each, hundredths, segments
 from hseie.analytics.kept import Kept, KeptWhileTrue
 from hseie.analytics.performance import window_of
@@ -21,7 +22,6 @@ from hseie.analytics.reader import Reader
 from hseie.analytics.representation import Table, as_csv, as_json, asks_for_csv
 from hseie.analytics.rolled import Hours, Rolled, hours_between, latest_hours, pending, rolled
 from hseie.answers import rfc3339
-from hseie.answers_alerts import AlertPair, Alerts, SilentDevice
 from hseie.config import Config
 from hseie.database import Record
 from hseie.pairing import Window
@@ -81,7 +81,7 @@ class AlertsRoute:
         self._config = config
         self._now = now
         self._pairs: KeptWhileTrue[tuple[int, Hours, float], Pairs] = KeptWhileTrue(ANSWERS_KEPT)
-        self._silence = Kept(self._read_silence)
+        self._silence = Kept(self._read_silence, costly=True)
         self._raw = Kept(self._read_raw)
 
     async def alerts(self, request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
 """Buckets of a device's readings: whole hours and days from rollups where these say what the readings say, everything
 else from the readings themselves. The answer is the same either way."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from hseie.answers import rfc3339
 from hseie.config import Config
 from hseie.readings import Kind
 from hseie.registers import is_register
+from hseie.rollup_settings import settings_of
 
 PARTS = ("avg", "min", "max", "first", "last")
 _ROLLED = {HOUR: "history_hours", DAY: "history_days"}
@@ -24,7 +25,8 @@ class Trust:
 
     Those before `until` and from `since` on, where they are kept whole; but none near a mark, and of a register none
     behind one either, since the next reading is compared with that which came late, however far away it is. Of days
-    whose readings were given up there is nothing else, so that theirs are taken as they are.
+    whose readings were given up there is nothing else, so that theirs are taken as they are, even where they were not
+    `made_as_now`: with other settings.
     """
 
     until: datetime | None
@@ -32,17 +34,29 @@ class Trust:
     marks: Sequence[datetime]
     given_up: frozenset[date]
     register: bool
+    made_as_now: bool = True
 
-    def of(self, bucket: datetime, width: timedelta) -> bool:
-        """Return whether the rollup of a bucket may be taken."""
-        if self.until is None or bucket + width > floor(self.until, width):
-            return False
-        if self.since is not None and bucket < self.since:
-            return False
-        if bucket.date() in self.given_up:
-            return True
-        near = [mark for mark in self.marks if mark <= bucket + width]
-        return not near if self.register else all(mark < bucket - HOUR for mark in near)
+    def judge(self, width: timedelta) -> Callable[[datetime], bool]:
+        """Return a function that tells whether the rollup of the bucket that starts at a time may be taken.
+
+        It looks at the marks now, so that a page of many buckets does not go through all of them for each.
+        """
+        until = floor(self.until, width) if self.until is not None else None
+        spoiled = {floor(mark + number * HOUR, width) for mark in self.marks for number in (-1, 0, 1)}
+        all_from = min(self.marks) if self.register and self.marks else None
+
+        def may(bucket: datetime) -> bool:
+            if until is None or bucket + width > until:
+                return False
+            if self.since is not None and bucket < self.since:
+                return False
+            if bucket.date() in self.given_up:
+                return True
+            if not self.made_as_now or bucket in spoiled:
+                return False
+            return all_from is None or bucket + width < all_from
+
+        return may
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,7 @@ class DeviceBuckets:
         self._readings = readings
         self._kind = kind
         self._config = config
+        self._settings = settings_of(config)
 
     async def between(
         self, device: str, start: datetime, end: datetime, width: timedelta, *, ascending: bool
@@ -76,7 +91,8 @@ class DeviceBuckets:
         if width in _ROLLED:
             trust = await self._trust(device, start, end, width)
             rows = await self._reader.rows(_ROLLED[width], device, start, end, kind=self._kind)
-            rolled = {row["bucket"]: row for row in rows if trust.of(row["bucket"], width)}
+            may = trust.judge(width)
+            rolled = {row["bucket"]: row for row in rows if may(row["bucket"])}
             spans = untrusted(trust, start, end, width)
         spans, archived, start, end = await self._archived(device, spans, (start, end), width, ascending=ascending)
         made = await self._readings.buckets(device, spans, width, archived)
@@ -90,7 +106,8 @@ class DeviceBuckets:
         if row is None:
             return Trust(None, None, (), frozenset(), register)
         since = row["hours_from" if width == HOUR else "days_from"]
-        return Trust(row["rolled_until"], since, row["marks"], frozenset(row["given_up"]), register)
+        made_as_now = row["settings"] == self._settings
+        return Trust(row["rolled_until"], since, row["marks"], frozenset(row["given_up"]), register, made_as_now)
 
     async def _archived(
         self, device: str, spans: list[Span], whole: Span, width: timedelta, *, ascending: bool
@@ -119,9 +136,10 @@ class DeviceBuckets:
 def untrusted(trust: Trust, start: datetime, end: datetime, width: timedelta) -> list[Span]:
     """Return the stretches of [start, end) whose rollups may not be taken."""
     found: list[Span] = []
+    may = trust.judge(width)
     bucket = start
     while bucket < end:
-        if not trust.of(bucket, width):
+        if not may(bucket):
             if found and found[-1][1] == bucket:
                 found[-1] = (found[-1][0], bucket + width)
             else:

@@ -77,8 +77,12 @@ class DeviceReadings:
                 # Corrections of the last one may follow; of the newest first the one that counts is there.
                 rows = [row for row in rows if row[1] < last]
                 if not rows:
-                    limit *= 2
-                    continue
+                    # There are nothing but corrections of one reading, however many: only the newest counts.
+                    end_of_it = last + _MICROSECOND
+                    rows = await self._archive.readings(
+                        parts, self._kind, [device], last, end_of_it, limit=1, newest_first=True
+                    )
+                    last = end_of_it
             for row in rows:
                 known = found.get(row[1])
                 if known is None or known["id"] < row[2]:

@@ -62,7 +62,7 @@ class FleetRoute:
         self._rolled: KeptWhileTrue[tuple[int, Hours], tuple[Energy, datetime]] = KeptWhileTrue(WINDOWS_KEPT)
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._devices = Kept(self._read_devices)
-        self._oldest = Kept(self._read_oldest)
+        self._oldest = Kept(self._read_oldest, costly=True)
         self._sums = Kept(self._read_sums)
 
     async def stats(self, request: web.Request) -> web.Response:
@@ -83,7 +83,7 @@ class FleetRoute:
         """
         (devices, total_readings, computed_at), oldest, sums, (alerts, silent) = await asyncio.gather(
             self._devices.value(),
-            self._oldest.value(),
+            self._oldest_or_none(),
             self._latest_sums() if length is None else self._rolled_sums(length, period),
             self._counts(length or WINDOW),
         )
@@ -141,6 +141,12 @@ class FleetRoute:
             return None
         row = await self._reader.row("fleet_oldest", day, some, kind=kind)
         return row["min"] if row is not None else None
+
+    async def _oldest_or_none(self) -> datetime | None:
+        try:
+            return await self._oldest.value()
+        except DatabaseUnavailableError:
+            return None  # as in _read_sums
 
     async def _counts(self, length: timedelta) -> tuple[int | None, int | None]:
         try:

@@ -33,7 +33,8 @@ class Trust:
     older ones are not kept whole (None: all are). `marks`: hours with readings that are not in rollups yet; such a one
     spoils the hours that reach within `margin` of it too, because it may be a neighbour of what lies there.
     `register_marks`: the same of a device that sends a running total, which spoils all after it: the next reading is
-    compared with that which came late, however far away it is. `given_up`: days of which there is nothing but rollups.
+    compared with that which came late, however far away it is. `given_up`: days of which there is nothing but rollups,
+    so that theirs are taken even where they are not `made_as_now`: with other settings, or with another meter.
     """
 
     rolled_until: datetime | None
@@ -43,6 +44,7 @@ class Trust:
     register_marks: Collection[datetime] = ()
     given_up: Collection[date] = ()
     margin: timedelta = timedelta(minutes=1)
+    made_as_now: bool = True
 
     def judges(self) -> tuple[Callable[[datetime], bool], Callable[[datetime], bool]]:
         """Return two functions that tell whether the day, and the hour, that starts at a time may be taken."""
@@ -57,7 +59,9 @@ class Trust:
                 return False
             if start.date() in self.given_up:
                 return True
-            return start.date() not in spoiled_days and (all_from is None or start + DAY <= all_from)
+            if not self.made_as_now or start.date() in spoiled_days:
+                return False
+            return all_from is None or start + DAY <= all_from
 
         def hour(start: datetime) -> bool:
             if self.rolled_until is None or start + HOUR > self.rolled_until:
@@ -66,7 +70,9 @@ class Trust:
                 return False
             if start.date() in self.given_up:
                 return True
-            return start not in spoiled and (all_from is None or start < all_from)
+            if not self.made_as_now or start in spoiled:
+                return False
+            return all_from is None or start < all_from
 
         return day, hour
 

@@ -31,6 +31,10 @@ ARCHIVED_MAX = 200_000
 # Vehicles of which is remembered what fed them; of others it is guessed by their ids.
 GUESSES_MAX = 20_000
 
+# Readings that lie farther apart are asked for one by one: a statement plans all partitions between its first and its
+# last. Below, another statement costs more than these.
+APART = 2 * DAY
+
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -134,8 +138,9 @@ class VehicleSums:
         """Return what there is to know, and the sums of a plan, as rows by what they are."""
         hours, days = plan.division.hours, plan.division.days
         registers = self._registers(outset.segments, plan.division.rolled)
-        # Pieces with a register among them are no business of this statement.
-        plain = [] if self._registers(outset.segments, plan.division.raw) else plan.counted
+        # Pieces with a register among them, or far apart, are no business of this statement.
+        apart = len(_stretches(plan.counted)) > 1
+        plain = [] if apart or self._registers(outset.segments, plan.division.raw) else plan.counted
         rows = await snapshot.rows(
             "performance_at_once",
             *meeting_arguments(plain, plan.window.tolerance, self._config.device)[:PLAIN],
@@ -172,19 +177,19 @@ class VehicleSums:
         return _Outset(segments, self._trust(found, window), archived)
 
     def _trust(self, found: dict[str, list[Record]], window: Window) -> Trust:
-        # Rollups made with other settings, or with another meter than the ids say now, are made anew and not read.
-        made_as_now = "paired" in found and found["rolled"][0]["name"] == self._settings
         kept = found["kept"][0]
         marks = [(row["name"], row["starts"]) for row in found.get("mark", ())]
         device = self._config.device
         return Trust(
-            rolled_until=found["rolled"][0]["ends"] if made_as_now else None,
+            rolled_until=found["rolled"][0]["ends"],
             hours_from=kept["starts"],
             days_from=kept["ends"],
             marks=[hour for name, hour in marks if not is_register(name, device)],
             register_marks=[hour for name, hour in marks if is_register(name, device)],
             given_up=frozenset(row["starts"].date() for row in found.get("dropped", ())),
             margin=2 * window.tolerance,
+            # Rollups made with other settings, or with another meter than the ids say now, are made anew and not read.
+            made_as_now="paired" in found and found["rolled"][0]["name"] == self._settings,
         )
 
     def _registers(
@@ -206,10 +211,17 @@ class VehicleSums:
             *await self._given(snapshot, METER, outset.archived[METER], plan.counted),
             *await self._given(snapshot, VEHICLE, outset.archived[VEHICLE], plan.counted),
         ]
-        if not plan.counted or not (given or self._registers(outset.segments, plan.division.raw)):
+        plain_ones = not given and not self._registers(outset.segments, plan.division.raw)
+        stretches = _stretches(plan.counted)
+        if plain_ones and len(stretches) <= 1:
             return plain
-        arguments = meeting_arguments(plan.counted, plan.window.tolerance, self._config.device, given)
-        return await snapshot.rows("performance_correlate", *arguments, False)
+        rows: list[Record] = []
+        for near in stretches:
+            first, last = near[0].starts - REACH, near[-1].ends
+            known = [reading for reading in given if first <= reading.at < last]
+            arguments = meeting_arguments(near, plan.window.tolerance, self._config.device, known)
+            rows += await snapshot.rows("performance_correlate", *arguments, False)
+        return rows
 
     async def _given(
         self, snapshot: Snapshot, kind: Kind, archived: set[date], counted: Sequence[Piece]
@@ -268,3 +280,14 @@ class VehicleSums:
 def _around(window: Window) -> Span:
     """Return the time in which has to be known what is there: what is read, and a day, by which a bound may move."""
     return window.read_start - DAY, window.read_end + DAY
+
+
+def _stretches(counted: Iterable[Piece]) -> list[list[Piece]]:
+    """Return the pieces in the order of time, apart where there is a gap of more than APART."""
+    found: list[list[Piece]] = []
+    for piece in sorted(counted, key=lambda piece: piece.starts):
+        if found and piece.starts - found[-1][-1].ends <= APART:
+            found[-1].append(piece)
+        else:
+            found.append([piece])
+    return found

@@ -389,3 +389,13 @@ async def test_the_fleet_is_told_of_also_where_its_alerts_take_too_long(database
             assert (body["alerts"], body["silentDevices"], body["totalVehicles"]) == (None, None, 0)
             assert (await _get(client, ALERTS, 503))["code"] == "database_unavailable"
         assert (await _get(client, STATS))["silentDevices"] == 0
+
+
+async def test_the_fleet_is_told_of_also_where_its_oldest_reading_takes_too_long(
+    database_url: str, connection: Any
+) -> None:
+    async for client in _client(database_url, Config(analytics=Analytics(statement_timeout_ms=200))):
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE archive_part IN ACCESS EXCLUSIVE MODE")
+            body = await _get(client, STATS)
+        assert (body["oldestReading"], body["totalVehicles"]) == (None, 0)

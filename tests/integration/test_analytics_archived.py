@@ -3,7 +3,7 @@
 import itertools
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -220,15 +220,25 @@ async def test_a_cursor_survives_that_its_day_is_archived(
 
 
 async def test_corrections_of_one_reading_may_fill_more_than_a_page_of_the_archive(
-    client: Client, connection: Any, archivist: Archivist
+    client: Client, connection: Any, archivist: Archivist, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = NOW - 2 * DAY
+    taken: list[int] = []
+    original = Archive.readings
+
+    async def readings(archive: Archive, *asked: Any, **order: Any) -> Any:
+        rows = await original(archive, *asked, **order)
+        taken.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Archive, "readings", readings)
     await _store(connection, METER, "M", [(at, number, Decimal(number)) for number in range(1, 20)])
     await _store(connection, METER, "M", [(at + MINUTE, 20, Decimal(3)), (at - MINUTE, 21, Decimal(4))])
     await archivist.write(METER, at.date(), drop=True)
     for order, energies in (("asc", [4.0, 19.0, 3.0]), ("desc", [3.0, 19.0, 4.0])):
         readings = await _all(client, f"meter/M?order={order}&limit=1")
         assert [reading["kwhConsumedAc"] for reading in readings] == energies
+    assert max(taken) <= 3, "one more than the page and the next, however many corrections there are"
 
 
 async def test_a_file_that_is_missing_is_said_and_no_half_answer_given(
@@ -340,6 +350,20 @@ async def test_of_days_that_were_given_up_the_rollups_remain(client: Client, con
     } - {str(day)}  # fmt: skip
 
 
+async def test_history_of_a_device_that_sends_registers_from_now_on(
+    database_url: str, connection: Any, config: Config
+) -> None:
+    """Rollups that were made with other settings are not read before they are made anew."""
+    at = NOW.replace(minute=0) - 3 * HOUR
+    await _store(connection, METER, "M", [(at, 1, Decimal(100)), (at + 30 * MINUTE, 2, Decimal(103))])
+    await _roll(connection, config)
+    changed = Config(device=Device(energy="register"), retention=config.retention)
+    async for client in _client(database_url, changed):
+        for resolution in ("15m", "1h", "1d"):
+            buckets = await _all(client, f"meter/M?resolution={resolution}&limit=1000")
+            assert sum(bucket["kwhConsumedAc"] for bucket in buckets) == 3.0, resolution
+
+
 TRUST = Trust(NOW.replace(minute=0), None, (), frozenset(), False)
 BEGIN = NOW.replace(hour=0, minute=0)
 
@@ -359,3 +383,22 @@ def test_which_rollups_may_be_taken() -> None:
     near_midnight = replace(TRUST, marks=(BEGIN,))
     assert untrusted(near_midnight, BEGIN - DAY, BEGIN, DAY) == [(BEGIN - DAY, BEGIN)]
     assert untrusted(replace(TRUST, marks=(BEGIN - 26 * HOUR,)), BEGIN - DAY, BEGIN, DAY) == []
+    assert hours(replace(TRUST, made_as_now=False)) == list(range(14))
+    assert hours(replace(TRUST, made_as_now=False, given_up=frozenset((BEGIN.date(),)))) == [12, 13]
+
+
+class Counted(list[datetime]):
+    """Marks that know how often they were gone through."""
+
+    rounds = 0
+
+    def __iter__(self) -> Iterator[datetime]:
+        self.rounds += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("register", [False, True])
+def test_marks_are_not_gone_through_for_each_bucket(register: bool) -> None:
+    marks = Counted(BEGIN - number * HOUR for number in range(100))
+    assert untrusted(replace(TRUST, marks=marks, register=register), BEGIN - 1000 * HOUR, BEGIN, HOUR)
+    assert marks.rounds <= 2

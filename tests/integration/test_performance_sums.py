@@ -301,6 +301,57 @@ def test_a_bound_in_a_day_that_was_given_up_moves_to_the_hour(world: Asked, runn
     runner.run(play())
 
 
+@pytest.mark.parametrize("change", ["UPDATE rollup_state SET settings = 'others'", "DELETE FROM pair_by_id"])
+def test_of_days_that_were_given_up_rollups_answer_however_they_were_made(
+    world: Asked, runner: asyncio.Runner, change: str
+) -> None:
+    async def play() -> None:
+        start, end = MIDNIGHT - 3 * HOUR, MIDNIGHT + 3 * HOUR
+        await _filled(world, start, end)
+        await world.round(MIDNIGHT + timedelta(hours=4))
+        before = await world.sums("VEHICLE_1", start, end)
+        await world.archive_day(date(2026, 2, 9), "dropped")
+        await world.writer.execute(change)
+        assert (await world.sums("VEHICLE_1", start, end)).energy == before.energy
+        whole = await world.sums("VEHICLE_1", MIDNIGHT - DAY, MIDNIGHT)
+        assert whole.energy.correlated == 36
+
+    runner.run(play())
+
+
+@pytest.mark.parametrize("rounds", [True, False])
+def test_edges_that_lie_far_apart_are_asked_for_one_by_one(
+    world: Asked, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch, rounds: bool
+) -> None:
+    """Each of them has partitions of a day or two to plan, not all that lie between."""
+    spans: list[timedelta] = []
+    original = Snapshot.rows
+
+    async def rows(snapshot: Snapshot, name: str, *values: Any, **more: Any) -> Any:
+        if name == "performance_correlate":
+            spans.append(values[9] - values[8])
+        return await original(snapshot, name, *values, **more)
+
+    monkeypatch.setattr(Snapshot, "rows", rows)
+
+    async def play() -> None:
+        start, end = MIDNIGHT - 4 * DAY - HOUR / 2, MIDNIGHT + HOUR / 2
+        await _filled(world, start - HOUR, start + HOUR)
+        await _filled(world, end - HOUR, end + HOUR)
+        if rounds:
+            await world.round(MIDNIGHT + 3 * HOUR)
+        found = await world.sums("VEHICLE_1", start, end)
+        assert found.energy == by_hand(world.facts, "VEHICLE_1", start, end)
+        assert found.energy.correlated == 24
+        assert len(spans) == (2 if rounds else 0), "what lies together comes with the statement that says what there is"
+        assert all(span < HOUR for span in spans)
+        spans.clear()
+        await world.sums("VEHICLE_1", end - DAY, end)
+        assert spans == [], "for a day one statement is cheaper than two"
+
+    runner.run(play())
+
+
 def test_an_answer_takes_so_many_archived_readings_and_no_more(
     world: Asked, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ async def test_a_clock_that_is_ahead_takes_no_day_that_is_not_old(database_url: 
     await scene.execute("DELETE FROM meter_current")
     await scene.store(METER, DAY)
     await scene.execute("DELETE FROM meter_current")
+    await scene.a_day_later()
     await scene.round()
     assert METERS in await scene.partitions()
     assert scene.duty.report()["archive_trouble"] == "clock"
@@ -524,8 +525,8 @@ async def test_the_archive_of_another_database_is_left_alone(scene: ArchiveScene
     assert (await scene.states(), files(scene)) == ([(1, "written", 60)], before)
     figures = other.duty.report()
     assert figures["archive_trouble"] == "folder"
-    assert "of another database, another" in figures["archive_reason"]
-    assert ours.strip() in figures["archive_reason"]
+    assert "of another database, another" in figures["archive_trouble_reason"]
+    assert ours.strip() in figures["archive_trouble_reason"]
     (scene.folder / "archive.id").write_text(ours)
     await scene.until_archived()
     await scene.prove()
@@ -541,7 +542,7 @@ async def test_a_folder_that_is_not_mounted_is_not_made_anew(scene: ArchiveScene
             scene.folder.mkdir()
         assert await scene.round() == scene.duty.interval_s
         assert scene.duty.report()["archive_trouble"] == "folder"
-        assert "archive.id is missing" in scene.duty.report()["archive_reason"]
+        assert "archive.id is missing" in scene.duty.report()["archive_trouble_reason"]
         assert await scene.states(METER, NEXT) == []
         assert scene.folder.exists() == mount_point
         assert files(scene) == []

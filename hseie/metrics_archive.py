@@ -24,6 +24,6 @@ ARCHIVE = (
         "hseie_maintenance_archive_trouble_state",
         "archive_trouble",
         "1 for what keeps days in PostgreSQL; `hseie status` says it in words.",
-        *("no_duckdb", "folder", "damaged", "clock", "rollups_behind"),
+        *("no_duckdb", "folder", "day", "damaged", "clock", "rollups_behind"),
     ),
 )

@@ -43,6 +43,7 @@ _JOURNAL = {
 _ARCHIVE = {
     "no_duckdb": "days are not archived, DuckDB is not installed: install the extra `archive`, or have them dropped",
     "folder": "days are not archived: see to the folder of the archive and its disk; it is tried again",
+    "day": "a day cannot be archived, others are: `archive_held_up` in the log of maintenance says which, and why",
     "damaged": "an archived file was damaged before its day left PostgreSQL, and is written anew: see to that disk",
     "clock": "days are not archived: no reading is new enough for them to be old; see to the clock of this machine",
     "rollups_behind": "days are not archived until their rollups are made: see why these are behind",

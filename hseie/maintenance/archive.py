@@ -29,6 +29,7 @@ GRACE_STATEMENTS = 8
 _ADVICE = {
     "no_duckdb": "old days stay in PostgreSQL: install the extra `archive`, or set retention.then = drop",
     "folder": "nothing is lost, old days stay in PostgreSQL; make room or see to the folder, it is tried again",
+    "day": "nothing is lost, this day stays in PostgreSQL and others go on; look at it, it is tried again",
     "damaged": "the day is written anew from PostgreSQL; see to the disk of the archive",
     "clock": "old days stay in PostgreSQL: no reading is new enough for them to be old; is this machine's clock ahead?",
     "rollups_behind": "old days stay in PostgreSQL until their rollups are made; see what maintenance says of those",
@@ -49,6 +50,7 @@ class ArchiveDuty:
         self._log = log
         self._trouble = ""
         self._reason = ""
+        self._failed: dict[tuple[str, date], str] = {}  # days whose step failed, by turns, and why
         self._figures: dict[str, int] = {}
 
     def report(self) -> dict[str, Any]:
@@ -61,8 +63,7 @@ class ArchiveDuty:
         waiting = await self._old_days(connection, now)
         try:
             pause_s = await self._do_one(connection, waiting)
-        except ArchiveUnavailableError as error:
-            self._met("folder", str(error))
+        except ArchiveUnavailableError:
             pause_s = self.interval_s
             if connection.is_closed():  # a COPY was under way
                 return pause_s
@@ -102,7 +103,11 @@ class ArchiveDuty:
         """Do the first step that can be done; return the seconds until the next."""
         trouble, pause_s = "", self.interval_s
         surely_old_before = await self._surely_old_before(connection)
-        for old in days:
+        # One that fails is not in the way of the others: it is tried again when there is nothing else to do.
+        waiting = {(old.kind, old.day) for old in days}
+        self._failed = {day: why for day, why in self._failed.items() if day in waiting}
+        turns = {day: turn for turn, day in enumerate(self._failed)}
+        for old in sorted(days, key=lambda old: turns.get((old.kind, old.day), -1)):
             step, wait_s = self._step(old)
             if step is Step.WAIT:
                 pause_s = min(pause_s, max(wait_s, BETWEEN_STEPS_S))
@@ -115,34 +120,48 @@ class ArchiveDuty:
             elif step is Step.WRITE and not self.archive.available:
                 trouble = "no_duckdb"
             else:
-                await self._do(connection, step, old)
+                await self._try(connection, step, old)
                 return BETWEEN_STEPS_S
         self._met(trouble)
         return pause_s
 
+    async def _try(self, connection: Any, step: Step, old: OldDay) -> None:
+        day = (old.kind, old.day)
+        again = self._failed.pop(day, None) is not None
+        try:
+            await self._do(connection, step, old)
+        except ArchiveUnavailableError as error:
+            self._failed[day] = f"{old.kind} {old.day}: {error}"
+            # It is not the folder's trouble where others went well meanwhile.
+            self._met("day" if again and self._trouble == "day" else "folder", self._failed[day])
+            raise
+
     async def _do(self, connection: Any, step: Step, old: OldDay) -> None:
         kind = KIND_BY_NAME[old.kind]
         said = {"kind": old.kind, "day": str(old.day)}
-        if step is not Step.GIVE_UP or old.written:
-            await self._claim(connection)
         if step is Step.WRITE:
+            await self._claim(connection)
             work = export(connection, self.archive, kind, old.day, old.numbers)
             written = await database.within(EXPORT_TIMEOUT_S, connection, work)
             if written is not None:
                 await note(connection, kind, old.day, written)
                 size = {"readings": written.content.readings, "bytes": written.bytes}
                 self._log.info("day_written", **said, part=written.part, **size)
-        elif step is Step.DROP:
+            self._met("")
+            return
+        if old.written:
+            await self._claim(connection)
             if damage := await self._damage(old):
                 self._met("damaged", damage)
                 await connection.execute(statement("archive_forget"), old.kind, old.day)
                 return
             # Before the drop: the day is not looked at again. What is no longer named was given up a grace ago.
             await self._sweep(connection, old)
-            if await drop_written(connection, kind, old):
-                self._log.info("day_archived", **said, readings=sum(part.readings for part, _ in old.written))
-        elif await give_up(connection, kind, old):
-            self._log.info("day_dropped", **said, booked=old.booked)
+        if step is Step.GIVE_UP:
+            if await give_up(connection, kind, old):
+                self._log.info("day_dropped", **said, booked=old.booked)
+        elif await drop_written(connection, kind, old):
+            self._log.info("day_archived", **said, readings=sum(part.readings for part, _ in old.written))
         self._met("")
 
     async def _damage(self, old: OldDay) -> str:
@@ -167,6 +186,8 @@ class ArchiveDuty:
 
     def _met(self, trouble: str, reason: str = "") -> None:
         """Note what keeps days from leaving history, and say it once; an empty text is the end of it."""
+        if self._failed and not trouble:
+            trouble, reason = "day", next(reversed(self._failed.values()))
         if trouble and (trouble, reason) != (self._trouble, self._reason):
             self._log.warning("archive_held_up", trouble=trouble, reason=reason, advice=_ADVICE[trouble])
         elif self._trouble and not trouble:

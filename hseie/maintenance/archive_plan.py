@@ -67,8 +67,8 @@ def next_step(old: OldDay, then: Literal["archive", "drop"], grace_s: float) -> 
         if max(part.booked for part, _ in old.written) == old.booked:
             # Who asked before there was a file reads history, in several statements maybe.
             step, wait_s = Step.DROP, grace_s
-        elif step is Step.WRITE:
-            wait_s = grace_s * REWRITE_GRACES
+        else:
+            wait_s = grace_s * REWRITE_GRACES if step is Step.WRITE else grace_s
         wait_s -= min(age_s for _, age_s in old.written)
     elif any(age_s < BETWEEN_PARTS_S for _, age_s in old.parts):
         return Step.KEEP, 0.0

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -373,6 +374,32 @@ async def test_a_written_day_keeps_its_file_when_days_are_dropped_from_now_on(sc
     assert (await scene.audit()).differences == []
 
 
+async def test_a_damaged_file_is_not_what_is_left_of_a_day_that_is_given_up(scene: ArchiveScene) -> None:
+    await scene.store(METER)
+    await scene.round()
+    (scene.folder / f"meter/{DAY}/part-1.parquet").write_bytes(b"broken")
+    await scene.store(METER, offset_s=7, devices=1, readings=2)
+    dropping = ArchiveScene(scene.url, scene.folder.parent, retention__then="drop")
+    await dropping.round()
+    assert dropping.duty.report()["archive_trouble"] == "damaged"
+    assert (await scene.states(), await scene.partitions()) == ([], {METERS})
+    await dropping.until_archived()
+    assert await scene.states() == [(1, "dropped", 62)]
+    assert (await scene.audit()).differences == []
+
+
+async def test_a_day_that_is_given_up_leaves_no_file_that_was_written_anew(scene: ArchiveScene) -> None:
+    await scene.store(METER)
+    await scene.round()
+    await scene.store(METER, offset_s=7, devices=1, readings=2)
+    await scene.round()
+    await scene.store(METER, offset_s=9, devices=1, readings=1)
+    dropping = ArchiveScene(scene.url, scene.folder.parent, retention__then="drop")
+    await dropping.until_archived()
+    assert await scene.states() == [(2, "archived", 62), (3, "dropped", 1)]
+    assert files(scene) == [f"meter/{DAY}/part-2.parquet"]
+
+
 async def test_without_duckdb_days_stay_and_that_is_said_once(
     scene: ArchiveScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,6 +453,33 @@ async def test_an_export_that_does_not_end_is_cut_off_and_tried_again(
     assert (await scene.states(), await scene.partitions()) == ([], {METERS})
     monkeypatch.undo()
     await scene.until_archived()
+    await scene.prove()
+
+
+@pytest.mark.parametrize("bad", ["no number", "no folder"])
+async def test_a_day_that_fails_is_not_in_the_way_of_others(scene: ArchiveScene, bad: str) -> None:
+    await scene.store(METER)
+    await scene.store(METER, NEXT)
+    await scene.store(VEHICLE, NEXT)
+    values = "UPDATE meter_history SET voltage = $1 WHERE timestamp < $2"
+    if bad == "no number":
+        await scene.execute(values, Decimal("NaN"), datetime(2026, 2, 9, tzinfo=UTC))
+    else:
+        (scene.folder / "meter").mkdir(parents=True)
+        (scene.folder / f"meter/{DAY}").write_text("not a folder")
+    for _ in range(8):
+        await scene.round()
+    assert [await scene.states(kind, NEXT) for kind in (METER, VEHICLE)] == [[(1, "archived", 60)]] * 2
+    assert (await scene.partitions(), await scene.states()) == ({METERS}, [])
+    figures = scene.duty.report()
+    assert (figures["archive_trouble"], figures["archive_days_waiting"]) == ("day", 1)
+    assert f"meter {DAY}: " in figures["archive_reason"]
+    if bad == "no number":
+        await scene.execute(values, Decimal("230.5"), datetime(2026, 2, 9, tzinfo=UTC))
+    else:
+        (scene.folder / f"meter/{DAY}").unlink()
+    await scene.until_archived()
+    assert scene.duty.report()["archive_trouble"] == ""
     await scene.prove()
 
 

@@ -27,7 +27,8 @@ def part(state: str, booked: int = 60, number: int = 1) -> Part:
         # Late readings: all of it anew, but not at once; or all that no file has is given up.
         ([(part("written", 59), 99)], "archive", (Step.WAIT, REWRITE_GRACES * GRACE_S - 99)),
         ([(part("written", 59), REWRITE_GRACES * GRACE_S)], "archive", (Step.WRITE, 0)),
-        ([(part("written", 59), 99)], "drop", (Step.GIVE_UP, 0)),
+        ([(part("written", 59), 99)], "drop", (Step.WAIT, 1)),
+        ([(part("written", 59), 100)], "drop", (Step.GIVE_UP, 0)),
         # After what has left history comes the next part, a day later.
         ([(part("archived", 50), BETWEEN_PARTS_S)], "archive", (Step.WRITE, 0)),
         ([(part("archived", 50), BETWEEN_PARTS_S - 1)], "archive", (Step.KEEP, 0)),

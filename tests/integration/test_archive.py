@@ -473,7 +473,7 @@ async def test_a_day_that_fails_is_not_in_the_way_of_others(scene: ArchiveScene,
     assert (await scene.partitions(), await scene.states()) == ({METERS}, [])
     figures = scene.duty.report()
     assert (figures["archive_trouble"], figures["archive_days_waiting"]) == ("day", 1)
-    assert f"meter {DAY}: " in figures["archive_reason"]
+    assert f"meter {DAY}: " in figures["archive_trouble_reason"]
     if bad == "no number":
         await scene.execute(values, Decimal("230.5"), datetime(2026, 2, 9, tzinfo=UTC))
     else:

@@ -106,6 +106,7 @@ async def test_a_clock_that_is_ahead_takes_no_day_that_is_not_old(database_url: 
     # The current states are not there: nothing says that anything is old.
     await scene.store(METER, DAY - timedelta(days=1))
     await scene.execute("DELETE FROM meter_current")
+    await scene.a_day_later()
     await scene.round()
     assert f"meter_history_{DAY - timedelta(days=1):%Y_%m_%d}" in await scene.partitions()
     assert scene.duty.report()["archive_trouble"] == "clock"

@@ -18,12 +18,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hseie.config import Config
 from hseie.database import Record, statement
 from hseie.errors import ArchiveUnavailableError
 from hseie.readings import Kind
 from hseie.resources import sql
 
 WAITING_MAX = 200  # pieces of work that wait for the thread; above it `ArchiveUnavailableError`
+TEMPORARY_MEMORIES = 8  # what does not fit into memory may take so many times as much of the archive's disk
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALL = 2**62
@@ -81,6 +83,11 @@ class Archive:
         self._waiting = 0
         # Held where the piece that runs changes, or is interrupted, so that no other is hit.
         self._change = threading.Lock()
+
+    @classmethod
+    def of(cls, config: Config) -> "Archive":
+        """Make the archive of a node. One a process, for it may take all of `retention.archive_memory_mb`."""
+        return cls(config.archive_dir, config.retention.archive_memory_mb)
 
     @property
     def available(self) -> bool:
@@ -167,11 +174,21 @@ class Archive:
         await asyncio.to_thread(thread.shutdown)
 
     def _paths(self, parts: Sequence[Part]) -> list[str]:
-        paths = [self.folder / part.file for part in parts]
-        for path in paths:
-            if not path.is_file():
-                raise ArchiveUnavailableError(f"the archived file {path} is missing")
-        return [str(path) for path in paths]
+        return [str(self._checked(part)) for part in parts]
+
+    def _checked(self, part: Part) -> Path:
+        """Return the path of a part that looks like what was written: another file would answer with its own readings.
+
+        Errors name the file as the archive does, because they are told to clients.
+        """
+        path = self.folder / part.file
+        if not path.is_file():
+            raise ArchiveUnavailableError(f"the archived file {part.file} is missing")
+        if part.bytes and path.stat().st_size != part.bytes:
+            raise ArchiveUnavailableError(
+                f"{part.file} is not the file that was archived; `hseie archive verify` tells more"
+            )
+        return path
 
     async def _in_thread(self, work: Callable[[Any, _Piece], T]) -> T:
         if self._waiting >= WAITING_MAX:
@@ -213,7 +230,8 @@ class Archive:
         except (duckdb.Error, OSError) as error:
             # What it says first is enough; the rest repeats the statement.
             reason = str(error).partition("\n")[0]
-            raise ArchiveUnavailableError(f"the archive {self.folder}: {reason}") from error
+            reason = reason.replace(f"{self.folder}/", "")
+            raise ArchiveUnavailableError(f"the archive: {reason}; `hseie archive verify` tells more") from error
         finally:
             with self._change:
                 self._running = None
@@ -225,6 +243,7 @@ class Archive:
                 "threads": 1,
                 "memory_limit": f"{self._memory_mb}MB",
                 "temp_directory": str(self.folder / _TEMPORARY),
+                "max_temp_directory_size": f"{TEMPORARY_MEMORIES * self._memory_mb}MB",
                 # It would fetch what it lacks from the network.
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,

@@ -169,7 +169,7 @@ def _find(config: Config, kind: str | None, first: datetime | None, last: dateti
 
 def _with_archive(config: Config, work: Callable[[Any, Archive], Coroutine[Any, Any, T]]) -> T:
     async def with_both(connection: Any) -> T:
-        files = Archive(config.archive_dir, config.retention.archive_memory_mb)
+        files = Archive.of(config)
         try:
             return await work(connection, files)
         finally:

@@ -42,6 +42,7 @@ T = TypeVar("T")
 # two hours of TCP.
 _SESSION = {
     "timezone": "UTC",
+    "datestyle": "ISO, YMD",
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
     "tcp_keepalives_idle": "10",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from hseie.readings import METER, Kind, is_device_id
 from hseie.registers import is_register, power_max_kw
 
 PLAIN = 11
+_NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # read from here to here where there is no piece
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def pieces(segments: Iterable[Segment], window: Window) -> list[Piece]:
 def meeting_arguments(
     found: Sequence[Piece], tolerance: timedelta, device: Device, given: Sequence[Given] = ()
 ) -> list[Any]:
-    """Return the values of the parameters $1 to $18 of parts/meeting.sql; of `found` there is at least one.
+    """Return the values of the parameters $1 to $18 of parts/meeting.sql.
 
     Where nothing is given and no register is among the devices, the first PLAIN of them are enough.
     """
@@ -117,8 +118,8 @@ def meeting_arguments(
         [piece.counts_until for piece in found],
         [is_register(piece.vehicle_id, device) for piece in found],
         [is_register(piece.meter_id, device) for piece in found],
-        min(piece.starts for piece in found),
-        max(piece.ends for piece in found),
+        min((piece.starts for piece in found), default=_NEVER),
+        max((piece.ends for piece in found), default=_NEVER),
         tolerance,
         power_max_kw(device),
         *([getattr(reading, name) for reading in given] for name in Given._fields),

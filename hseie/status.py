@@ -41,7 +41,7 @@ _JOURNAL = {
 
 # What maintenance's `archive_trouble` figure says: old days stay in PostgreSQL, and nothing is lost.
 _ARCHIVE = {
-    "no_duckdb": "days are not archived, DuckDB is not installed: install the extra `archive`, or set retention.then",
+    "no_duckdb": "days are not archived, DuckDB is not installed: install the extra `archive`, or have them dropped",
     "folder": "days are not archived: see to the folder of the archive and its disk; it is tried again",
     "day": "a day cannot be archived, others are: `archive_held_up` in the log of maintenance says which, and why",
     "damaged": "an archived file was damaged before its day left PostgreSQL, and is written anew: see to that disk",

@@ -87,11 +87,10 @@ class HistoryRoute:
         query = Query(request.query, PARAMETERS)
         as_table = asks_for_csv(query, request)
         page = page_of(query, self._kind.name, device, self._config, self._now())
-        if not is_device_id(device):
+        # Asked first: all the files of the archive would be looked through for a device that is not there.
+        if not is_device_id(device) or await self._reader.row("current_state", device, kind=self._kind) is None:
             return http.problem("unknown_device")
         readings, reached = await (self._raw(page) if page.resolution == "raw" else self._buckets(page))
-        if not readings and await self._reader.row("current_state", device, kind=self._kind) is None:
-            return http.problem("unknown_device")
         return _answer(request, self._kind, page, readings, reached, as_table)
 
     async def _raw(self, page: Page) -> tuple[list[dict[str, Any]], datetime | None]:

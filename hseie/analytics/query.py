@@ -106,7 +106,8 @@ class Query:
                 return moment.astimezone(UTC)
         except msgspec.ValidationError:
             pass
-        self.refuse(name, f"{name} must be an RFC 3339 time with an offset, like 2026-02-09T12:00:00Z")
+        years = f"in the years {_YEARS[0]} to {_YEARS[-1]}"
+        self.refuse(name, f"{name} must be an RFC 3339 time with an offset, like 2026-02-09T12:00:00Z, {years}")
         return None
 
     def window(self, name: str) -> timedelta | None:

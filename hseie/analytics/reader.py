@@ -18,6 +18,10 @@ from hseie.readings import Kind
 # Requests that may wait for one of the pool's connections, per connection. More would only time out.
 WAITING_PER_CONNECTION = 50
 
+# Days of history up to which the plans of snapshots are kept. A kept plan locks every partition: with both kinds of a
+# hundred days 200 locks a question, of 5,000 and more that a server has room for.
+KEPT_PLANS_DAYS_MAX = 100
+
 _log = structlog.get_logger("hseie.analytics")
 
 
@@ -40,8 +44,9 @@ def session_settings(config: Config) -> dict[str, str]:
 class Reader:
     """A pool of connections. It can be made while PostgreSQL is away."""
 
-    def __init__(self, pool: Any, connections: int, wait_s: float) -> None:
+    def __init__(self, pool: Any, connections: int, wait_s: float, begin: str = "snapshot_begin") -> None:
         self._pool = pool
+        self._begin = begin
         self._wait_s = wait_s
         self.busy = 0  # queries that run or wait for a connection
         self.outcomes: dict[str, int] = {}  # of all queries
@@ -55,7 +60,9 @@ class Reader:
         pool = await database.create_pool(
             url, name, connections, config.postgres.connect_timeout_ms / 1000, session_settings(config)
         )
-        return cls(pool, connections, config.analytics.statement_timeout_ms / 1000)
+        few_days = 0 < config.retention.raw_days <= KEPT_PLANS_DAYS_MAX
+        begin = "snapshot_begin_generic" if few_days else "snapshot_begin"
+        return cls(pool, connections, config.analytics.statement_timeout_ms / 1000, begin)
 
     async def close(self, timeout_s: float) -> None:
         """Close all connections; those still busy after `timeout_s` are cut."""
@@ -86,11 +93,14 @@ class Reader:
 
         Raises as `rows`, for each statement too, and what is raised inside.
         """
-        async with (
-            self._connection("snapshot") as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            yield Snapshot(connection)
+        async with self._connection("snapshot") as connection:
+            await connection.execute(statement(self._begin))
+            try:
+                yield Snapshot(connection)
+            finally:
+                # In one way to the server with the settings above, which a transaction of asyncpg would not be.
+                if not connection.is_closed():
+                    await connection.execute(statement("snapshot_end"))
 
     @contextlib.asynccontextmanager
     async def _connection(self, name: str) -> AsyncIterator[Any]:

@@ -41,6 +41,7 @@ from hseie.tls import Certificates, certificate_figures, open_certificates
 
 STOP_TIMEOUT_S = 5.0
 HAND_OVER_S = 2.0
+QUICK_CONNECTIONS = 2
 BODY_BYTES_MAX = 65_536  # of those that take one, each has a smaller limit of its own
 
 
@@ -48,7 +49,8 @@ BODY_BYTES_MAX = 65_536  # of those that take one, each has a smaller limit of i
 class Parts:
     """What the routes work with. `probe` is a reader with a connection of its own, for the health checks.
 
-    `doorman` asks for keys; without one everybody may ask.
+    `doorman` asks for keys; without one everybody may ask. `quick` is a reader for what takes a moment, so that it does
+    not wait behind what takes long; without one, `reader` is.
     """
 
     config: Config
@@ -58,6 +60,7 @@ class Parts:
     now: Callable[[], datetime]
     postgres_url: str
     doorman: Doorman | None = None
+    quick: Reader | None = None
 
 
 async def serve(child: Child, config: Config, postgres_url: str, listening: Sequence[socket.socket] = ()) -> None:
@@ -67,10 +70,11 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     """
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
+    quick = await Reader.open(config, postgres_url, f"{child.name}-current", QUICK_CONNECTIONS)
     doorman = open_door(config, child.run_dir)
     certificates = open_certificates(config.tls)
     view = NodeView(child.node_status)
-    app, fleet, live = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman))
+    app, fleet, live = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman, quick))
     server = await start_server(
         app,
         config.http.host,
@@ -95,6 +99,7 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
         await server.hand_over(HAND_OVER_S)
     await server.stop(STOP_TIMEOUT_S)
     await reader.close(1.0)
+    await quick.close(1.0)
     await probe.close(1.0)
 
 
@@ -136,7 +141,7 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
     fleet = FleetRoute(parts.reader, config, parts.now, alerts)
     health = HealthRoutes(parts.probe, parts.node, parts.now, shards)
     live = LiveRoute(parts.reader, parts.node, health, fleet, shards)
-    archive = Archive(config.archive_dir, config.retention.archive_memory_mb)
+    archive = Archive.of(config)
     ready = {**routes(parts, fleet, health, archive), "/v1/analytics/alerts": alerts.alerts, "/v1/live": live.live}
     for path, route in ready.items():
         app.router.add_get(path, route, expect_handler=http.answer_expect)
@@ -165,7 +170,7 @@ def routes(parts: Parts, fleet: FleetRoute, health: HealthRoutes, archive: Archi
         "/metrics": MetricsRoute(parts.node, health).metrics,
     }
     for kind in KINDS:
-        current = CurrentRoute(parts.reader, kind)
+        current = CurrentRoute(parts.quick or parts.reader, kind)
         history = HistoryRoute(parts.reader, archive, kind, parts.config, parts.now)
         found[f"/v1/ingest/{kind.name}/{{id}}/current"] = current.current
         found[f"/v1/analytics/history/{kind.name}/{{id}}"] = history.history

@@ -4,13 +4,14 @@ The answer is the same either way. All of it is read in one snapshot, and archiv
 that correlates: what is in a file and in history is one reading, as it has one id.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from hseie.analytics.correlation import Energy
-from hseie.analytics.reader import Reader, Snapshot
+from hseie.analytics.reader import Reader, Snapshot, TooManyQueriesError
 from hseie.analytics.rolled import DAY
 from hseie.analytics.spans import Division, Span, Trust, divide, widened
 from hseie.archive import Archive, Part
@@ -26,6 +27,9 @@ from hseie.rollup_settings import settings_of
 # Archived readings of one kind that one answer may take; they pass through this process. Rollups are there for archived
 # days, so that only edges are read, and what came late.
 ARCHIVED_MAX = 200_000
+
+# Vehicles of which is remembered what fed them; of others it is guessed by their ids.
+GUESSES_MAX = 20_000
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -45,58 +49,126 @@ class Sums:
 
 @dataclass(frozen=True)
 class _Outset:
+    """What has to be known before sums are made, or a guess of it."""
+
     segments: list[Segment]
     trust: Trust
     archived: dict[Kind, set[date]]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What follows from an outset: the window, how it is divided, and the pieces to be read."""
+
+    window: Window
+    division: Division
+    counted: list[Piece]
+
+    @classmethod
+    def of(cls, outset: _Outset, window: Window) -> "_Plan":
+        start, end = widened(window.start, window.end, outset.trust)
+        division = divide(start, end, outset.trust)
+        spans = [Window(*span, window.tolerance) for span in division.raw]
+        counted = [piece for span in spans for piece in pieces(outset.segments, span)]
+        return cls(Window(start, end, window.tolerance), division, counted)
+
+
 class VehicleSums:
-    """Adds up the energy of single vehicles."""
+    """Adds up the energy of single vehicles.
+
+    What is asked of the database depends on what it says: how far rollups are, which meter feeds the vehicle. Both are
+    nearly always as they were for the question before. So they are guessed, and one statement says both what they are
+    and the sums of the guess; where it was wrong, the statement is asked again with what is known then, in the same
+    snapshot.
+    """
 
     def __init__(self, reader: Reader, archive: Archive, config: Config) -> None:
         self._reader = reader
         self._archive = archive
         self._config = config
         self._settings = settings_of(config)
+        self._rolled_until: datetime | None = None
+        self._fed_by: dict[str, str | None] = {}  # guesses, the latest vehicles last
+        # A question that waits for files keeps its connection: one is left for those that need none.
+        self._reading_files_max = max(1, config.analytics.connections - 1)
+        self._reading_files = 0
 
     async def of(self, vehicle_id: str, window: Window) -> Sums | None:
         """Return the sums of a window; None for a vehicle of which no reading was ever stored.
 
         Raises DatabaseUnavailableError, TooManyQueriesError and ArchiveUnavailableError.
         """
+        meters = candidates(vehicle_id, self._config.analytics.vehicle_prefix, self._config.analytics.meter_prefix)
         async with self._reader.snapshot() as snapshot:
-            outset = await self._outset(snapshot, vehicle_id, window)
-            if outset is None:
-                return None
-            start, end = widened(window.start, window.end, outset.trust)
-            window = Window(start, end, window.tolerance)
-            division = divide(start, end, outset.trust)
-            rows: list[Record] = []
-            if division.rolled:
-                rows += await self._rolled(snapshot, vehicle_id, outset.segments, division)
-            if division.raw:
-                rows += await self._raw(snapshot, outset, window, division.raw)
+            outset = self._guess(vehicle_id, meters, window)
+            plan = _Plan.of(outset, window)
+            while True:
+                found = await self._ask(snapshot, vehicle_id, meters, outset, plan)
+                if "vehicle" not in found:
+                    return None
+                outset = await self._outset(snapshot, vehicle_id, meters, found, window)
+                guessed, plan = plan, _Plan.of(outset, window)
+                if guessed == plan:
+                    break
+            self._remember(vehicle_id, outset)
+            rows = [*found["rollups"], *await self._raw(snapshot, outset, plan, found["raw"])]
         energy = sum((Energy.of(row) for row in rows), Energy())
         events = sorted({event for row in rows for event in row["events"] or ()})
-        return Sums(window, outset.segments, energy, events)
+        return Sums(plan.window, outset.segments, energy, events)
 
-    async def _outset(self, snapshot: Snapshot, vehicle_id: str, window: Window) -> _Outset | None:
-        analytics = self._config.analytics
-        meters = candidates(vehicle_id, analytics.vehicle_prefix, analytics.meter_prefix)
-        # A bound may move by a day.
-        start, end = window.read_start - DAY, window.read_end + DAY
-        rows = await snapshot.rows("performance_outset", [vehicle_id] * len(meters), meters, start, end, vehicle_id)
+    def _guess(self, vehicle_id: str, meters: Sequence[str], window: Window) -> _Outset:
+        usual = next((meter for meter in meters if meter != vehicle_id), None)
+        segment = Segment(vehicle_id, self._fed_by.get(vehicle_id, usual), *_around(window))
+        return _Outset([segment], Trust(self._rolled_until, margin=2 * window.tolerance), {})
+
+    def _remember(self, vehicle_id: str, outset: _Outset) -> None:
+        self._rolled_until = outset.trust.rolled_until or self._rolled_until
+        self._fed_by.pop(vehicle_id, None)
+        self._fed_by[vehicle_id] = outset.segments[-1].meter_id
+        if len(self._fed_by) > GUESSES_MAX:
+            del self._fed_by[next(iter(self._fed_by))]
+
+    async def _ask(
+        self, snapshot: Snapshot, vehicle_id: str, meters: Sequence[str], outset: _Outset, plan: _Plan
+    ) -> dict[str, list[Record]]:
+        """Return what there is to know, and the sums of a plan, as rows by what they are."""
+        hours, days = plan.division.hours, plan.division.days
+        registers = self._registers(outset.segments, plan.division.rolled)
+        # Pieces with a register among them are no business of this statement.
+        plain = [] if self._registers(outset.segments, plan.division.raw) else plan.counted
+        rows = await snapshot.rows(
+            "performance_at_once",
+            *meeting_arguments(plain, plan.window.tolerance, self._config.device)[:PLAIN],
+            vehicle_id,
+            meters,
+            *_around(plan.window),
+            *zip(*hours, strict=True) if hours else ((), ()),
+            *zip(*days, strict=True) if days else ((), ()),
+            *zip(*registers, strict=True) if registers else ((), (), (), ()),
+        )
         found: dict[str, list[Record]] = {}
         for row in rows:
             found.setdefault(row["what"], []).append(row)
-        if "vehicle" not in found:
-            return None
+        return found
+
+    async def _outset(
+        self,
+        snapshot: Snapshot,
+        vehicle_id: str,
+        meters: Sequence[str],
+        found: dict[str, list[Record]],
+        window: Window,
+    ) -> _Outset:
         archived: dict[Kind, set[date]] = {
             kind: {row["starts"].date() for row in found.get("archived", ()) if row["name"] == kind.name}
             for kind in (METER, VEHICLE)
         }
-        segments = [Segment(vehicle_id, row["name"], row["starts"], row["ends"]) for row in found["segment"]]
-        segments.sort(key=lambda segment: segment.starts)
+        if "claimed" in found:
+            vehicles = [vehicle_id] * len(meters)
+            fed = await snapshot.rows("performance_segments", vehicles, meters, *_around(window))
+            segments = [Segment(**row) for row in fed]
+        else:
+            segments = [Segment(vehicle_id, found["by_id"][0]["name"], *_around(window))]
         return _Outset(segments, self._trust(found, window), archived)
 
     def _trust(self, found: dict[str, list[Record]], window: Window) -> Trust:
@@ -115,20 +187,6 @@ class VehicleSums:
             margin=2 * window.tolerance,
         )
 
-    async def _rolled(
-        self, snapshot: Snapshot, vehicle_id: str, segments: Sequence[Segment], division: Division
-    ) -> Sequence[Record]:
-        registers = self._registers(segments, division.rolled)
-        return await snapshot.rows(
-            "performance_rolled",
-            vehicle_id,
-            [start for start, _ in division.hours],
-            [end for _, end in division.hours],
-            [start for start, _ in division.days],
-            [end for _, end in division.days],
-            *([register[place] for register in registers] for place in range(4)),
-        )
-
     def _registers(
         self, segments: Sequence[Segment], spans: Sequence[Span]
     ) -> list[tuple[str, str, datetime, datetime]]:
@@ -142,19 +200,15 @@ class VehicleSums:
             if segment.starts < end and segment.ends > start
         ]
 
-    async def _raw(
-        self, snapshot: Snapshot, outset: _Outset, window: Window, spans: Sequence[Span]
-    ) -> Sequence[Record]:
-        counted = [
-            piece for start, end in spans for piece in pieces(outset.segments, Window(start, end, window.tolerance))
-        ]
+    async def _raw(self, snapshot: Snapshot, outset: _Outset, plan: _Plan, plain: Sequence[Record]) -> Sequence[Record]:
+        """Return the sums of pieces; `plain` are those of them without registers and without the archive."""
         given = [
-            *await self._given(snapshot, METER, outset.archived[METER], counted),
-            *await self._given(snapshot, VEHICLE, outset.archived[VEHICLE], counted),
+            *await self._given(snapshot, METER, outset.archived[METER], plan.counted),
+            *await self._given(snapshot, VEHICLE, outset.archived[VEHICLE], plan.counted),
         ]
-        arguments = meeting_arguments(counted, window.tolerance, self._config.device, given)
-        if not given and not self._registers(outset.segments, spans):
-            return await snapshot.rows("performance_plain", *arguments[:PLAIN])
+        if not plan.counted or not (given or self._registers(outset.segments, plan.division.raw)):
+            return plain
+        arguments = meeting_arguments(plan.counted, plan.window.tolerance, self._config.device, given)
         return await snapshot.rows("performance_correlate", *arguments, False)
 
     async def _given(
@@ -194,7 +248,23 @@ class VehicleSums:
             return []
         parts = [Part.of(row) for row in await snapshot.rows("archive_parts", kind.name, first, last)]
         limit = most if newest_first else most + 1
-        rows = await self._archive.readings(parts, kind, [device], start, end, limit=limit, newest_first=newest_first)
+        if self._reading_files >= self._reading_files_max:
+            raise TooManyQueriesError("other questions wait for the archive")
+        self._reading_files += 1
+        try:
+            async with asyncio.timeout(self._config.analytics.statement_timeout_ms / 1000):
+                rows = await self._archive.readings(
+                    parts, kind, [device], start, end, limit=limit, newest_first=newest_first
+                )
+        except TimeoutError:
+            raise ArchiveUnavailableError("the archive did not answer in time") from None
+        finally:
+            self._reading_files -= 1
         if len(rows) > most:
             raise ArchiveUnavailableError("more of them than one answer may take are not in rollups at the moment")
         return rows
+
+
+def _around(window: Window) -> Span:
+    """Return the time in which has to be known what is there: what is read, and a day, by which a bound may move."""
+    return window.read_start - DAY, window.read_end + DAY

@@ -41,10 +41,10 @@ class ArchiveDuty:
 
     name = "archive"
 
-    def __init__(self, log: Any, config: Config) -> None:
+    def __init__(self, log: Any, config: Config, archive: Archive | None = None) -> None:
         self.interval_s = config.maintenance.interval_s
         self.grace_s = GRACE_STATEMENTS * config.analytics.statement_timeout_ms / 1000
-        self.archive = Archive(config.archive_dir, config.retention.archive_memory_mb)
+        self.archive = archive or Archive.of(config)
         self._retention = config.retention
         self._future = timedelta(seconds=config.ingest.future_max_s)
         self._log = log

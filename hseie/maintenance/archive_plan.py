@@ -2,7 +2,8 @@
 
 A day goes through: in history -> written (a file has its rows too) -> archived (only the file has them). A reading that
 comes late goes to history, to a partition made for it if need be. While the day is 'written', that means back to the
-start, with all its rows in a new file; once it is 'archived', the late ones become the next part.
+start, with all its rows in a new file; once it is 'archived', the late ones become the next part, one a day at most: a
+question of the day opens all of them.
 """
 
 import enum
@@ -17,6 +18,10 @@ from hseie.archive import Part
 # millions of rows, and no other day would have its turn.
 REWRITE_GRACES = 5
 
+# After a day has left history, what came late for it follows no sooner than so many seconds after what left before. So
+# it has no more parts than `ingest.past_max_days` has days, and one in all where nothing comes late.
+BETWEEN_PARTS_S = 86400.0
+
 
 class Step(enum.Enum):
     """What to do about a day."""
@@ -25,7 +30,7 @@ class Step(enum.Enum):
     DROP = "drop"  # a file has all of its rows: out of history with them
     GIVE_UP = "give_up"  # retention.then is "drop": out of history without a file
     WAIT = "wait"  # somebody may still be reading it the way it was before
-    KEEP = "keep"  # restored, until somebody says otherwise
+    KEEP = "keep"  # as it is: restored, until somebody says otherwise; or late, and more may come
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ def next_step(old: OldDay, then: Literal["archive", "drop"], grace_s: float) -> 
         else:
             wait_s = grace_s * REWRITE_GRACES if step is Step.WRITE else grace_s
         wait_s -= min(age_s for _, age_s in old.written)
+    elif any(age_s < BETWEEN_PARTS_S for _, age_s in old.parts):
+        return Step.KEEP, 0.0
     return (Step.WAIT, wait_s) if wait_s > 0 else (step, 0.0)
 
 

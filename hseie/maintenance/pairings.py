@@ -39,7 +39,7 @@ class Pairings:
         names = [row["vehicle_id"] for row in changed]
         meters = [row["meter_id"] for row in changed]
         state = await rollup_state.read(connection)
-        rows = await connection.fetch(statement("pairing_hours"), names, meters, state.rolled_until)
+        rows = await connection.fetch(statement("pairing_hours"), names, meters, state.rolled_until, state.hours_from)
         hours = iter([Bucket(row["vehicle_id"], row["bucket"]) for row in rows])
         while portion := list(itertools.islice(hours, HOURS_AT_ONCE)):
             async with connection.transaction():

@@ -1,7 +1,7 @@
 """Where readings are: which days history has, which the archive, and what has to be handed to statements besides."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -32,10 +32,13 @@ class Place:
 
 
 class RawReadings:
-    """What is known of the days, as of the latest `look`, and the archive."""
+    """What is known of the days, as of the latest `look`, and the archive.
 
-    def __init__(self, config: Config) -> None:
-        self._archive = Archive(config.archive_dir, config.retention.archive_memory_mb)
+    Which files there are is asked each time: a day may leave history between two looks.
+    """
+
+    def __init__(self, config: Config, archive: Archive | None = None) -> None:
+        self._archive = archive or Archive.of(config)
         self._places: dict[Kind, dict[date, Place]] = {kind: {} for kind in KINDS}
 
     async def look(self, connection: Any) -> None:
@@ -74,7 +77,7 @@ class RawReadings:
         self, connection: Any, kind: Kind, devices: Collection[str], start: datetime, end: datetime
     ) -> list[Row]:
         """Return the readings of devices in [start, end) that are in files. Raises ArchiveUnavailableError."""
-        parts = await self._parts(connection, kind, start, end)
+        parts = await parts_of(connection, kind, start.date(), end.date())
         return await self._archive.readings(parts, kind, sorted(devices), start, end) if parts else []
 
     async def before(self, connection: Any, kind: Kind, reads: Sequence[Stretch]) -> list[Row]:
@@ -86,16 +89,17 @@ class RawReadings:
             return []
         places = sorted({(read.device_id, read.starts) for read in reads})
         found = await registers_before(connection.fetch, kind, places)
-        if not self._has_files(kind, min(read.starts for read in reads) - REACH, max(read.starts for read in reads)):
+        first, last = min(read.starts for read in reads) - REACH, max(read.starts for read in reads)
+        parts = await parts_of(connection, kind, first.date(), last.date())
+        if not parts:
             return found
         times: dict[str, list[datetime]] = defaultdict(list)
         for row in found:
             times[row[0]].append(row[1])
         for device, start in places:
             latest = max((at for at in times[device] if at < start), default=start - REACH)
-            parts = await self._parts(connection, kind, latest, start)
-            if parts:
-                found += await self._archive.readings(parts, kind, [device], latest, start, limit=1, newest_first=True)
+            near = _of_days(parts, latest, start)
+            found += await self._archive.readings(near, kind, [device], latest, start, limit=1, newest_first=True)
         return found
 
     async def after(self, connection: Any, kind: Kind, hours: Sequence[Bucket]) -> list[Bucket]:
@@ -110,24 +114,25 @@ class RawReadings:
             statement("rollup_register_next", kind), devices, starts, min(starts) + HOUR, max(starts) + HOUR + REACH
         )
         found = [Bucket(row["device_id"], row["bucket"]) for row in rows]
-        if not self._has_files(kind, min(starts), max(starts) + REACH):
+        parts = await parts_of(connection, kind, min(starts).date(), (max(starts) + HOUR + REACH).date())
+        if not parts:
             return found
         times: dict[str, list[datetime]] = defaultdict(list)
         for hour in found:
             times[hour.device_id].append(hour.start)
         for device, start in hours:
             end = min((later for later in times[device] if later > start), default=start + HOUR + REACH)
-            parts = await self._parts(connection, kind, start + HOUR, end)
-            if parts:
-                later = await self._archive.readings(parts, kind, [device], start + HOUR, end, limit=1)
-                found += [Bucket(row[0], hour_of(row[1])) for row in later]
+            near = _of_days(parts, start + HOUR, end)
+            later = await self._archive.readings(near, kind, [device], start + HOUR, end, limit=1)
+            found += [Bucket(row[0], hour_of(row[1])) for row in later]
         return found
-
-    async def _parts(self, connection: Any, kind: Kind, start: datetime, end: datetime) -> list[Part]:
-        return await parts_of(connection, kind, start.date(), end.date()) if self._has_files(kind, start, end) else []
 
     def _has_files(self, kind: Kind, start: datetime, end: datetime) -> bool:
         return any(place.in_files and start.date() <= day <= end.date() for day, place in self._places[kind].items())
+
+
+def _of_days(parts: Iterable[Part], start: datetime, end: datetime) -> list[Part]:
+    return [part for part in parts if start.date() <= part.day <= end.date()]
 
 
 async def _any(connection: Any, kind: Kind, day: date) -> bool:

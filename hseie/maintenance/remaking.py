@@ -1,14 +1,25 @@
 """Makes single buckets anew, with all that is made from them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from hseie.maintenance.buckets import Buckets
 from hseie.maintenance.raw import RawReadings
 from hseie.maintenance.rollup_state import State
-from hseie.maintenance.stretches import Bucket, Stretch, day_of, hours_of_day, in_portions, stretches
+from hseie.maintenance.stretches import (
+    HOUR,
+    Bucket,
+    Stretch,
+    day_of,
+    days_within,
+    hours_of_day,
+    in_portions,
+    stretches,
+)
 from hseie.readings import KINDS, Kind
+
+NO_TIME = timedelta()
 
 
 class Remaking:
@@ -28,11 +39,12 @@ class Remaking:
         In a transaction that has begun with `begin`. Raises ArchiveUnavailableError.
         """
         for kind in KINDS:
-            found = self._makeable([kind], state, hours.get(kind, ()))
+            found = self._makeable([kind], state, hours.get(kind, ()), NO_TIME)
             for portion in self._portions(found):
                 await self._buckets.make_hours(connection, kind, portion)
             await self._buckets.make_days(connection, kind, _days(found, state))
-        found = self._makeable(KINDS, state, pair_hours)
+        # Readings are paired across midnight: the hour beside it needs both days.
+        found = self._makeable(KINDS, state, pair_hours, 2 * self._buckets.tolerance)
         for portion in self._portions(found):
             await self._buckets.make_pair_hours(connection, portion)
         await self._buckets.make_pair_days(connection, _days(found, state))
@@ -43,17 +55,29 @@ class Remaking:
         start, end = min(stretch.starts for stretch in found), max(stretch.ends for stretch in found)
         return in_portions(found, self._raw.hours_at_once(start, end))
 
-    def _makeable(self, kinds: Iterable[Kind], state: State, buckets: Iterable[Bucket]) -> list[Stretch]:
+    def _makeable(
+        self, kinds: Iterable[Kind], state: State, buckets: Iterable[Bucket], margin: timedelta
+    ) -> list[Stretch]:
+        """Return what can be made: all that is read for it, up to `margin` beside it, is there."""
         wanted = {bucket for bucket in buckets if bucket.start < state.rolled_until}
-        whole = {bucket for bucket in wanted if all(self._raw.whole(kind, bucket.start.date()) for kind in kinds)}
+        hours = {bucket: _hours(bucket.start, state) for bucket in wanted}
+        whole = {
+            bucket
+            for bucket in wanted
+            if all(
+                self._raw.whole(kind, day)
+                for kind in kinds
+                for day in days_within(hours[bucket][0] - margin, hours[bucket][-1] + HOUR + margin)
+            )
+        }
         self.hours += len(whole)
         self.left += len(wanted) - len(whole)
-        # A day is made from all its hours; where they are not kept any more, they are made for it once again.
-        return stretches(
-            Bucket(bucket.device_id, hour)
-            for bucket in whole
-            for hour in (hours_of_day(day_of(bucket.start)) if bucket.start < state.hours_from else [bucket.start])
-        )
+        return stretches(Bucket(bucket.device_id, hour) for bucket in whole for hour in hours[bucket])
+
+
+def _hours(hour: datetime, state: State) -> list[datetime]:
+    """Return the hours, in order, to be made for one: a day is made from all, which are not kept for ever."""
+    return hours_of_day(day_of(hour)) if hour < state.hours_from else [hour]
 
 
 def _days(found: Iterable[Stretch], state: State) -> list[Bucket]:

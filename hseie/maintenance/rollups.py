@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hseie import clock, database
+from hseie.archive import Archive
 from hseie.config import Config
 from hseie.database import statement
 from hseie.errors import ArchiveUnavailableError
@@ -38,7 +39,9 @@ class RollupDuty:
 
     name = "rollups"
 
-    def __init__(self, log: Any, config: Config, postgres_url: str | None = None) -> None:
+    def __init__(
+        self, log: Any, config: Config, postgres_url: str | None = None, archive: Archive | None = None
+    ) -> None:
         """With an address, pairs are rolled up on a connection of their own, beside devices."""
         self.interval_s = config.maintenance.rollup_interval_s
         self._margin = margin_of(config)
@@ -48,7 +51,7 @@ class RollupDuty:
         self._log = log
         self._config = config
         self._url = postgres_url
-        self._raw = RawReadings(config)
+        self._raw = RawReadings(config, archive)
         buckets = Buckets(config, self._raw)
         self._remaking = Remaking(buckets, self._raw)
         self._rolling = Rolling(buckets, self._raw)

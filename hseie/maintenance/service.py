@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from hseie.archive import Archive
 from hseie.config import Config
 from hseie.maintenance.archive import ArchiveDuty
 from hseie.maintenance.duty import Duty, Rounds, Troubles
@@ -32,11 +33,12 @@ class Maintenance:
     """All duties and their rounds."""
 
     def __init__(self, log: Any, config: Config, postgres_url: str) -> None:
+        archive = Archive.of(config)  # one for all, so that its memory is what the configuration says
         duties: tuple[Duty, ...] = (
             PartitionDuty(log, config),
-            RollupDuty(log, config, postgres_url),
+            RollupDuty(log, config, postgres_url, archive),
             VacuumDuty(log, config),
-            ArchiveDuty(log, config),
+            ArchiveDuty(log, config, archive),
         )
         self.troubles = Troubles(log)
         self.rounds = [Rounds(duty, self.troubles, config, postgres_url) for duty in duties]

@@ -43,6 +43,12 @@ def day_start(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
 
 
+def days_within(start: datetime, end: datetime) -> list[date]:
+    """Return the UTC days that lie, with any of their time, in [start, end)."""
+    first = day_of(start)
+    return [(first + number * DAY).date() for number in range(-(-(end - first) // DAY))]
+
+
 def hours_of_day(day: datetime) -> list[datetime]:
     """Return the hours of the UTC day that starts at `day`."""
     return [day + number * HOUR for number in range(DAY_HOURS)]

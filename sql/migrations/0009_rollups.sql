@@ -51,9 +51,10 @@ CREATE TABLE pair_hour (
     PRIMARY KEY (vehicle_id, bucket, meter_id)
 ) WITH (fillfactor = 90);
 
-CREATE TABLE meter_day (LIKE meter_hour INCLUDING ALL);
-CREATE TABLE vehicle_day (LIKE vehicle_hour INCLUDING ALL);
-CREATE TABLE pair_day (LIKE pair_hour INCLUDING ALL);
+-- LIKE copies no storage parameters.
+CREATE TABLE meter_day (LIKE meter_hour INCLUDING ALL) WITH (fillfactor = 90);
+CREATE TABLE vehicle_day (LIKE vehicle_hour INCLUDING ALL) WITH (fillfactor = 90);
+CREATE TABLE pair_day (LIKE pair_hour INCLUDING ALL) WITH (fillfactor = 90);
 
 CREATE INDEX meter_hour_bucket ON meter_hour USING brin (bucket) WITH (pages_per_range = 16);
 CREATE INDEX vehicle_hour_bucket ON vehicle_hour USING brin (bucket) WITH (pages_per_range = 16);
@@ -88,7 +89,9 @@ CREATE TABLE rollup_state (
     -- Older hours and days are not kept any more, or only in part: see [retention].
     hours_from timestamptz NOT NULL DEFAULT '-infinity',
     days_from timestamptz NOT NULL DEFAULT '-infinity',
-    CHECK (rolled_until <= closed_until)
+    CHECK (rolled_until <= closed_until),
+    CHECK (closed_until = date_trunc('hour', closed_until, 'UTC')),
+    CHECK (rolled_until = date_trunc('hour', rolled_until, 'UTC'))
 ) WITH (fillfactor = 50);
 
 -- Whoever looks for readings to roll up begins here; nothing is closed yet. Maintenance goes on from the oldest row.
@@ -100,17 +103,20 @@ $$ SELECT 7226449154112000009 $$;
 -- Buckets to be made anew: the device's hour holds a reading that came after it was closed. Appended by flushes without
 -- looking (a device and hour may stand there several times), taken away by id, so that a mark which comes while its
 -- bucket is made anew remains for the next round. kind 'pair': the vehicle's pairing has changed, its readings have not.
+--
+-- Each session draws its ids a thousand at a time, so they are in the order of time only roughly. As a queue, the table
+-- is vacuumed after a number of rows, not a share: empty or not, what was taken away is in the way of every look.
 CREATE TABLE rollup_mark (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind text NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000) PRIMARY KEY,
+    kind text NOT NULL CHECK (kind IN ('meter', 'vehicle', 'pair')),
     device_id varchar(50) NOT NULL,
     bucket timestamptz NOT NULL
-);
+) WITH (autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0);
 CREATE INDEX rollup_mark_device ON rollup_mark (device_id, bucket);
 
 -- What happened to the registers of devices that send a running total: see hseie_register_event.
 CREATE TABLE register_event (
-    kind text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('meter', 'vehicle')),
     device_id varchar(50) NOT NULL,
     "timestamp" timestamptz NOT NULL,
     event text NOT NULL,  -- 'reset', 'rollover', 'replaced', 'jump'
@@ -171,7 +177,7 @@ $$;
 -- A pairing without a meter: nobody feeds the vehicle, whatever its id says.
 ALTER TABLE device_pair ALTER COLUMN meter_id DROP NOT NULL;
 
--- Counts the statements that have changed rollups of pairs. Who keeps an answer made from them keeps this number with it:
+-- Counts the statements that have changed any row of the rollups of pairs. Who keeps an answer made from them keeps this number with it:
 -- while it is the same, the answer is true. Marks do not tell: one that comes and is consumed between two looks leaves
 -- nothing behind. Apart from rollup_state, because its row is locked as long as rollups are written.
 CREATE TABLE rollup_change (
@@ -182,11 +188,29 @@ INSERT INTO rollup_change (number) VALUES (0);
 
 CREATE FUNCTION hseie_rollup_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    -- A statement that finds all as it should be has changed nothing, and answers that were kept stay true.
+    IF TG_OP <> 'TRUNCATE' THEN
+        IF NOT EXISTS (SELECT FROM changed) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
     UPDATE rollup_change SET number = number + 1;
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER pair_hour_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pair_hour
+CREATE TRIGGER pair_hour_insert AFTER INSERT ON pair_hour REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();
-CREATE TRIGGER pair_day_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pair_day
+CREATE TRIGGER pair_hour_update AFTER UPDATE ON pair_hour REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();
+CREATE TRIGGER pair_hour_delete AFTER DELETE ON pair_hour REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();
+CREATE TRIGGER pair_hour_truncate AFTER TRUNCATE ON pair_hour
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();
+CREATE TRIGGER pair_day_insert AFTER INSERT ON pair_day REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();
+CREATE TRIGGER pair_day_update AFTER UPDATE ON pair_day REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();
+CREATE TRIGGER pair_day_delete AFTER DELETE ON pair_day REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();
+CREATE TRIGGER pair_day_truncate AFTER TRUNCATE ON pair_day
     FOR EACH STATEMENT EXECUTE FUNCTION hseie_rollup_changed();

@@ -19,7 +19,7 @@ $$;
 --        'dropped'   given up by retention.then = "drop"; there is no file, and rollups are all that is known
 -- Queries read the files of all but 'dropped'. A row that is in both is one row: it has one id.
 CREATE TABLE archive_part (
-    kind text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('meter', 'vehicle')),
     day date NOT NULL,
     part integer NOT NULL,
     state text NOT NULL CHECK (state IN ('written', 'archived', 'restored', 'dropped')),

@@ -141,6 +141,19 @@ class World:
                 len(rows),
             )
 
+    async def give_up(self, day: datetime) -> None:
+        """Delete for good what history has of a UTC day."""
+        for kind in KINDS:
+            table = f"{kind.name}_history_{day:%Y_%m_%d}"
+            if await self.writer.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
+                await self.writer.execute(f"DROP TABLE {table}")
+            await self.writer.execute(
+                "INSERT INTO archive_part (kind, day, part, state, readings, booked)"
+                " VALUES ($1, $2, 1, 'dropped', 1, 1)",
+                kind.name,
+                day.date(),
+            )
+
     async def round(self, now: datetime | None = None) -> None:
         """Rounds of maintenance until nothing is left."""
         self.now = max(self.now, now or self.now)

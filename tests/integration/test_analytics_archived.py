@@ -244,6 +244,8 @@ async def test_a_file_that_is_missing_is_said_and_no_half_answer_given(
             assert (answer.status, body["code"]) == (503, "archive_unavailable")
             assert ".parquet is missing" in body["detail"]
             assert "Retry-After" in answer.headers
+    async with client.get("/v1/analytics/history/meter/NOBODY") as answer:
+        assert answer.status == 404, "for a device that is not there no file is looked at"
     today = f"meter/M?from={TODAY}T00:00:00Z"
     assert (await _get(client, today))["readings"], "what needs no file is answered"
 

@@ -19,6 +19,7 @@ from hseie.archive_restore import restore
 from hseie.audit import audit
 from hseie.books import Journals
 from hseie.errors import ArchiveUnavailableError
+from hseie.maintenance import archive as maintenance_archive
 from hseie.maintenance import archive_drop
 from hseie.maintenance.archive import RETRY_S
 from hseie.readings import METER, VEHICLE
@@ -67,6 +68,14 @@ async def test_an_old_day_goes_to_a_file_and_young_ones_stay(scene: ArchiveScene
     await scene.prove()
 
 
+async def test_how_a_database_writes_dates_makes_no_difference(scene: ArchiveScene) -> None:
+    name = scene.url.rpartition("/")[2]
+    await scene.execute(f"ALTER DATABASE \"{name}\" SET datestyle = 'SQL, DMY'")
+    await scene.store(METER)
+    await scene.until_archived()
+    await scene.prove()
+
+
 async def test_zero_days_keep_everything(scene: ArchiveScene) -> None:
     await scene.store(METER)
     forever = ArchiveScene(scene.url, scene.folder.parent, retention__raw_days=0)
@@ -95,11 +104,10 @@ async def test_a_clock_that_is_ahead_takes_no_day_that_is_not_old(database_url: 
     await scene.round(now=NOW)
     assert scene.duty.report()["archive_trouble"] == ""
     # The current states are not there: nothing says that anything is old.
-    await scene.execute("DELETE FROM meter_current")
-    await scene.store(METER, DAY)
+    await scene.store(METER, NEXT)
     await scene.execute("DELETE FROM meter_current")
     await scene.round()
-    assert METERS in await scene.partitions()
+    assert f"meter_history_{NEXT:%Y_%m_%d}" in await scene.partitions()
     assert scene.duty.report()["archive_trouble"] == "clock"
 
 
@@ -139,9 +147,26 @@ async def test_what_comes_for_an_archived_day_becomes_the_next_part(scene: Archi
     await scene.until_archived()
     await scene.store(METER, offset_s=7, devices=1, readings=2)
     await scene.prove()
+    await scene.a_day_later()
     await scene.until_archived()
     assert await scene.states() == [(1, "archived", 60), (2, "archived", 2)]
     assert await scene.partitions() == set()
+    await scene.prove()
+
+
+async def test_late_readings_make_a_part_a_day_and_not_one_each(scene: ArchiveScene) -> None:
+    await scene.store(METER)
+    await scene.until_archived()
+    for number in range(1, 6):
+        await scene.store(METER, offset_s=number, devices=1, readings=1)
+        await scene.round()
+        await scene.prove()
+    # They are not behind: nothing waits for somebody to see to it.
+    assert scene.duty.report()["archive_days_waiting"] == 0
+    assert (await scene.states(), await scene.partitions()) == ([(1, "archived", 60)], {METERS})
+    await scene.a_day_later()
+    await scene.until_archived()
+    assert (await scene.states(), await scene.partitions()) == ([(1, "archived", 60), (2, "archived", 5)], set())
     await scene.prove()
 
 
@@ -278,13 +303,13 @@ async def test_a_day_stays_until_its_rollups_are_made(database_url: str, tmp_pat
     needs_duckdb()
     scene = ArchiveScene(database_url, tmp_path, retention__then=then)
     midnight = datetime(2026, 2, 9, tzinfo=UTC)
-    await scene.begin(rolled_until=midnight - timedelta(hours=1))
+    await scene.begin(rolled_until=midnight)  # pairs need it for the hour after it
     await scene.store(METER)
     assert await scene.round() == scene.duty.interval_s
     assert scene.duty.report()["archive_trouble"] == "rollups_behind"
-    await scene.execute("UPDATE rollup_state SET closed_until = $1, rolled_until = $1", midnight)
+    await scene.execute("UPDATE rollup_state SET closed_until = $1, rolled_until = $1", midnight + timedelta(hours=1))
     mark = "INSERT INTO rollup_mark (kind, device_id, bucket) VALUES ('meter', 'meter-0', $1)"
-    for hours in (-25, 0, -13):  # the hour before the day, the one after it, one in it
+    for hours in (-26, -25, 0, 1, -13):  # two hours before the day, two after it, one in it
         await scene.execute("DELETE FROM rollup_mark")
         await scene.execute(mark, midnight + timedelta(hours=hours))
         await scene.round()
@@ -327,6 +352,7 @@ async def test_a_day_may_be_dropped_for_good(database_url: str, tmp_path: Path) 
     await scene.store(VEHICLE, NOW.date())
     await scene.until_archived()
     await scene.store(METER, offset_s=7, devices=1, readings=2)
+    await scene.a_day_later()
     await scene.until_archived()
     assert await scene.states() == [(1, "dropped", 60), (2, "dropped", 2)]
     assert await scene.partitions() == {f"vehicle_history_{NOW:%Y_%m_%d}"}
@@ -429,6 +455,29 @@ async def test_a_day_that_fails_is_not_in_the_way_of_others(scene: ArchiveScene,
         (scene.folder / f"meter/{DAY}").unlink()
     await scene.until_archived()
     assert scene.duty.report()["archive_trouble"] == ""
+    await scene.prove()
+
+
+async def test_an_export_that_does_not_end_is_cut_off_and_tried_again(
+    scene: ArchiveScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.store(METER)
+    cancelled = asyncio.Event()
+
+    async def endless(kind: Any, source: Path, target: Path) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    monkeypatch.setattr(maintenance_archive, "EXPORT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(scene.duty.archive, "write", endless)
+    with pytest.raises(TimeoutError):
+        await scene.round()
+    assert cancelled.is_set()
+    assert (await scene.states(), await scene.partitions()) == ([], {METERS})
+    monkeypatch.undo()
+    await scene.until_archived()
     await scene.prove()
 
 

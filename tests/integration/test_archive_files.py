@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from hseie import archive as module
 from hseie import archive_files
-from hseie.archive import WAITING_MAX, Archive, Part
+from hseie.archive import TEMPORARY_MEMORIES, WAITING_MAX, Archive, Part
 from hseie.errors import ArchiveUnavailableError
 from hseie.readings import METER
 
@@ -88,6 +89,9 @@ async def test_days_and_parts_are_one_answer_and_a_limit_leaves_days_alone(archi
     assert await archive.readings(parts, METER, ["METER_001"], DAY, end, limit=3) == own[:3]
     newest = await archive.readings(parts, METER, ["METER_001"], DAY, end, limit=25, newest_first=True)
     assert newest == own[::-1][:25]
+    (archive.folder / "1.parquet").write_bytes((archive.folder / "0.parquet").read_bytes() + b"and more")
+    with pytest.raises(ArchiveUnavailableError, match=r"1\.parquet is not the file that was archived"):
+        await archive.readings([replace(parts[1], bytes=1000)], METER, ["METER_001"], DAY, end)
     (archive.folder / "1.parquet").unlink()
     assert await archive.readings(parts, METER, ["METER_001"], DAY, end, limit=3) == own[:3]
     with pytest.raises(ArchiveUnavailableError, match=r"1\.parquet is missing"):
@@ -126,6 +130,41 @@ async def test_those_who_wait_have_a_limit(archive: Archive, monkeypatch: pytest
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(answer) for answer in found] == [list, list, ArchiveUnavailableError]
     assert WAITING_MAX > 2
+
+
+async def test_memory_does_not_grow_with_the_files_that_were_read(archive: Archive) -> None:
+    rows = rows_of(2, 2)
+    parts = [await write(archive, f"{number}.parquet", rows) for number in range(40)]
+
+    async def kept() -> int:
+        total = "SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory()"
+        return await archive._in_thread(lambda connection, _: connection.execute(total).fetchall()[0][0])
+
+    await archive.readings(parts[:1], METER, ["METER_001"], DAY, DAY + MINUTE)
+    before = await kept()
+    for part in parts:
+        assert len(await archive.readings([part], METER, ["METER_001"], DAY, DAY + MINUTE)) == 1
+    assert await kept() == before
+
+
+async def test_what_does_not_fit_into_memory_has_a_limit_on_disk(
+    tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eighty megabytes that nobody can compress, sorted in 48."""
+    text = "SELECT max(x) FROM (SELECT md5(i::VARCHAR) AS x FROM range(1_500_000) AS t (i) ORDER BY x OFFSET 5)"
+    for times, fits in ((TEMPORARY_MEMORIES, True), (1, False)):
+        monkeypatch.setattr(module, "TEMPORARY_MEMORIES", times)
+        small = Archive(tmp_path / str(times), 48)
+        small.folder.mkdir()
+        try:
+            sorting = small._in_thread(lambda connection, _: connection.execute(text).fetchall())
+            if fits:
+                assert await sorting
+            else:
+                with pytest.raises(ArchiveUnavailableError, match="failed to offload"):
+                    await sorting
+        finally:
+            await small.close()
 
 
 async def test_without_duckdb_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

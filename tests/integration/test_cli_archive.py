@@ -34,6 +34,7 @@ async def scene(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     await made.store(VEHICLE)
     await made.until_archived()
     await made.store(METER, offset_s=7, devices=1, readings=2)
+    await made.a_day_later()
     await made.until_archived()
     return made
 

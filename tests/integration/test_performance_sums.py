@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hseie.analytics.correlation import Energy
-from hseie.analytics.reader import Reader
+from hseie.analytics.reader import Reader, Snapshot, TooManyQueriesError
 from hseie.analytics.sums import Sums, VehicleSums
 from hseie.archive import Archive
-from hseie.config import Config
+from hseie.config import Config, Retention
 from hseie.errors import ArchiveUnavailableError, DatabaseUnavailableError
 from hseie.pairing import Window
 from hseie.readings import Kind
@@ -317,6 +317,38 @@ def test_an_answer_takes_so_many_archived_readings_and_no_more(
     runner.run(play())
 
 
+async def test_questions_that_wait_for_files_leave_a_connection_to_the_others(
+    database_url: str, tmp_path: Path
+) -> None:
+    config = configured(tmp_path, analytics__connections=2, analytics__statement_timeout_ms=2000)
+    reader = await Reader.open(config, database_url, "tests", 2)
+    world = await Asked(config, database_url).open()
+    await world.reset(MIDNIGHT)
+    await _filled(world, MIDNIGHT - 3 * HOUR, MIDNIGHT)
+    await world.archive_day(date(2026, 2, 9))
+    asked = VehicleSums(reader, world.archive, config)
+    asking, going_on = asyncio.Event(), asyncio.Event()
+    readings = world.archive.readings
+
+    async def slow(*given: Any, **order: Any) -> Any:
+        asking.set()
+        await going_on.wait()
+        return await readings(*given, **order)
+
+    world.archive.readings = slow  # type: ignore[method-assign]
+    window = Window(MIDNIGHT - 3 * HOUR, MIDNIGHT, world.facts.tolerance)
+    first = asyncio.create_task(asked.of("VEHICLE_1", window))
+    await asking.wait()
+    with pytest.raises(TooManyQueriesError):
+        await asked.of("VEHICLE_1", window)
+    with pytest.raises(ArchiveUnavailableError, match="in time"):
+        await first
+    going_on.set()
+    assert await asked.of("VEHICLE_1", window) is not None
+    await reader.close(1.0)
+    await world.close()
+
+
 async def test_a_snapshot_sees_one_moment(database_url: str, tmp_path: Path) -> None:
     world = await Asked(configured(tmp_path), database_url).open()
     await world.reset(MIDNIGHT)
@@ -375,4 +407,71 @@ async def test_a_cancelled_snapshot_gives_its_connection_back(database_url: str)
     assert len(await reader.rows("health_ping")) == 1
     async with reader._connection("tests") as connection:
         assert not connection.is_in_transaction()
+    await reader.close(1.0)
+
+
+def test_a_guess_saves_a_statement_and_no_more(
+    world: Asked, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was so for the question before is taken to be so, and looked at all the same."""
+    asked: list[str] = []
+    rows = Snapshot.rows
+
+    async def counted(self: Snapshot, name: str, *values: Any, kind: Kind | None = None) -> Any:
+        asked.append(name)
+        return await rows(self, name, *values, kind=kind)
+
+    async def play() -> None:
+        start, end = MIDNIGHT - 4 * HOUR, MIDNIGHT - HOUR
+        await _filled(world, start, end)
+        await world.round(end + timedelta(minutes=3))
+        sums = VehicleSums(world.reader, world.archive, world.config)
+        monkeypatch.setattr(Snapshot, "rows", counted)
+
+        async def correlated() -> int:
+            asked.clear()
+            found = await sums.of("VEHICLE_1", Window(start, end, world.facts.tolerance))
+            assert found is not None
+            return found.energy.correlated
+
+        assert (await correlated(), asked) == (36, ["performance_at_once"] * 2), "nothing is known at first"
+        assert (await correlated(), asked) == (36, ["performance_at_once"])
+        await world.store(_row("meter", "METER_1", end - timedelta(minutes=5), "2"))
+        assert (await correlated(), asked) == (36, ["performance_at_once"] * 2), "a mark was not to be guessed"
+        await world.store(_row("meter", "VEHICLE_1", end - timedelta(minutes=5), "1"))
+        assert await correlated() == 1, "another meter by the same id"
+        await world.writer.execute("DELETE FROM meter_current WHERE meter_id = 'VEHICLE_1'")
+        await world.writer.execute("DELETE FROM rollup_mark")
+        assert await correlated() == 36
+        await world.writer.execute("UPDATE rollup_state SET rolled_until = rolled_until - interval '2 hours'")
+        await world.without_readings()
+        assert await correlated() == 12
+
+    runner.run(play())
+
+
+def test_guesses_are_kept_of_so_many_vehicles(
+    world: Asked, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hseie.analytics.sums.GUESSES_MAX", 2)
+
+    async def play() -> None:
+        sums = VehicleSums(world.reader, world.archive, world.config)
+        for vehicle in ("VEHICLE_1", "VEHICLE_2", "VEHICLE_1", "VEHICLE_3"):
+            await world.store(_row("vehicle", vehicle, MIDNIGHT, "1"))
+            await sums.of(vehicle, Window(MIDNIGHT, MIDNIGHT + HOUR, world.facts.tolerance))
+        assert list(sums._fed_by) == ["VEHICLE_1", "VEHICLE_3"]
+
+    runner.run(play())
+
+
+@pytest.mark.parametrize(("raw_days", "mode"), [(35, "force_generic_plan"), (101, "force_custom_plan"), (0, "")])
+async def test_plans_are_kept_where_history_has_few_days(database_url: str, raw_days: int, mode: str) -> None:
+    config = Config(retention=Retention(raw_days=raw_days))
+    reader = await Reader.open(config, database_url, "tests", 1)
+    async with reader.snapshot() as snapshot:
+        [row] = await snapshot.fetch("SHOW plan_cache_mode")
+        assert row["plan_cache_mode"] == (mode or "force_custom_plan")
+    async with reader._connection("tests") as connection:
+        assert await connection.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
     await reader.close(1.0)

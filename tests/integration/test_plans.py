@@ -204,6 +204,12 @@ def meeting(start: datetime, end: datetime, config: Device = INTERVALS) -> list[
     return meeting_arguments(counted, TOLERANCE, config)
 
 
+def at_once(start: datetime, end: datetime) -> list[Any]:
+    """The parameters of performance_at_once for one pair whose window is read, not rolled up."""
+    known = ["VEHICLE_007", ["METER_007"], start - DAY, end + DAY]
+    return [*meeting(start, end)[:PLAIN], *known, *([] for _ in range(8))]
+
+
 def hours(kind: Kind, start: datetime, end: datetime, register: bool = False) -> list[Any]:
     """The parameters of parts/effective.sql for one device and whole hours."""
     nothing: list[list[Any]] = [[] for _ in range(3 + len(kind.fields))]
@@ -217,7 +223,7 @@ def device(kind: Kind) -> str:
 # A statement, its kind, its parameters, and the days it may touch (offsets from START).
 ONE_DEVICE: list[tuple[str, Kind | None, tuple[Any, ...], set[str]]] = [
     ("performance_correlate", None, (*meeting(NOON - DAY, NOON), False), days("meter", 1, 2) | days("vehicle", 1, 2)),
-    ("performance_plain", None, meeting(NOON - DAY, NOON)[:PLAIN], days("meter", 1, 2) | days("vehicle", 1, 2)),
+    ("performance_at_once", None, at_once(NOON - DAY, NOON), days("meter", 1, 2) | days("vehicle", 1, 2)),
     ("performance_correlate", None, (*meeting(NOON, NOON + MINUTE), True), days("meter", 2) | days("vehicle", 2)),
     *(
         ("register_before", kind, ([device(kind)], [NOON], NOON - 2 * DAY, NOON), days(kind.name, 0, 1, 2))
@@ -306,6 +312,17 @@ def test_one_device_is_read_from_the_index_of_its_days(
     assert len(plan.history) == len(touched)  # each is read once: what is for registers and archived days is not there
     assert plan.ways == {"Index Only Scan"}
     assert plan.heap_fetches == 0
+
+
+def test_a_plan_that_is_kept_leaves_out_other_days_when_it_starts(vacuumed: Database) -> None:
+    values = at_once(NOON, NOON + MINUTE)
+    vacuumed.runner.run(vacuumed.session.execute("SET plan_cache_mode = force_generic_plan"))
+    try:
+        plan = vacuumed.plan("performance_at_once", *values)
+    finally:
+        vacuumed.runner.run(vacuumed.session.execute("SET plan_cache_mode = force_custom_plan"))
+    assert plan.partitions == days("meter", 2) | days("vehicle", 2)
+    assert plan.ways == {"Index Only Scan"}
 
 
 WINDOW = f"from={NOON - DAY + 17 * MINUTE:%Y-%m-%dT%H:%M:%SZ}&to={NOON - 7 * MINUTE:%Y-%m-%dT%H:%M:%SZ}"

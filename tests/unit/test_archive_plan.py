@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from hseie.archive import Part
-from hseie.maintenance.archive_plan import REWRITE_GRACES, OldDay, Step, next_step, old_days
+from hseie.maintenance.archive_plan import BETWEEN_PARTS_S, REWRITE_GRACES, OldDay, Step, next_step, old_days
 
 DAY = date(2026, 2, 8)
 GRACE_S = 100.0
@@ -29,8 +29,12 @@ def part(state: str, booked: int = 60, number: int = 1) -> Part:
         ([(part("written", 59), REWRITE_GRACES * GRACE_S)], "archive", (Step.WRITE, 0)),
         ([(part("written", 59), 99)], "drop", (Step.WAIT, 1)),
         ([(part("written", 59), 100)], "drop", (Step.GIVE_UP, 0)),
-        # After an archived part comes the next one, at once.
-        ([(part("archived", 50), 5)], "archive", (Step.WRITE, 0)),
+        # After what has left history comes the next part, a day later.
+        ([(part("archived", 50), BETWEEN_PARTS_S)], "archive", (Step.WRITE, 0)),
+        ([(part("archived", 50), BETWEEN_PARTS_S - 1)], "archive", (Step.KEEP, 0)),
+        ([(part("archived"), 10**6), (part("archived", number=2), 5)], "archive", (Step.KEEP, 0)),
+        ([(part("dropped", 50), BETWEEN_PARTS_S)], "drop", (Step.GIVE_UP, 0)),
+        ([(part("dropped", 50), BETWEEN_PARTS_S - 1)], "drop", (Step.KEEP, 0)),
         ([(part("archived", 50), 5), (part("written", number=2), 100)], "archive", (Step.DROP, 0)),
         # As many as were released together, the youngest of them counts.
         ([(part("written", 50), 500), (part("written", number=2), 60)], "archive", (Step.WAIT, 40)),

@@ -105,7 +105,7 @@ class Growth:
                 await self._work(url, duty, midnight + NIGHT)
                 _say(f"{midnight - DAY:%Y-%m-%d} {duty.name}: {time.monotonic() - began:.0f} s")
             if trouble := archiving.report()["archive_trouble"]:
-                raise SystemExit(f"the archive is held up: {trouble} {archiving.report()['archive_reason']}")
+                raise SystemExit(f"the archive is held up: {trouble} {archiving.report()['archive_trouble_reason']}")
         finally:
             await archiving.archive.close()
 

@@ -107,7 +107,7 @@ def find_warnings(snapshot: Snapshot) -> list[Problem]:
         if trouble := stats.get("keys_trouble"):
             found.append(Problem(row["name"], trouble))
         if advice := _ARCHIVE.get(stats.get("archive_trouble", "")):
-            reason = stats.get("archive_reason")
+            reason = stats.get("archive_trouble_reason")
             found.append(Problem(row["name"], f"{advice} ({reason})" if reason else advice))
         if (behind_s := stats.get("rollup_lag_s", 0)) > _ROLLUPS_WARN_S:
             text = f"rollups end {duration(behind_s)} ago; long ranges are answered slowly. See the runbook"

@@ -54,7 +54,7 @@ class ArchiveDuty:
         self._figures: dict[str, int] = {}
 
     def report(self) -> dict[str, Any]:
-        return {**self._figures, "archive_trouble": self._trouble, "archive_reason": self._reason}
+        return {**self._figures, "archive_trouble": self._trouble, "archive_trouble_reason": self._reason}
 
     async def work(self, connection: Any, now: datetime) -> float:
         if not await connection.fetchval(statement("archive_lock")):

@@ -5,7 +5,7 @@ Each step is a statement that replaces what is there, so that it may be done aga
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -97,6 +97,11 @@ class Buckets:
         prefixes = self._analytics.vehicle_prefix, self._analytics.meter_prefix
         pairs = [(vehicle, meter) for vehicle in vehicles for meter in candidates(vehicle, *prefixes)]
         return [vehicle for vehicle, _ in pairs], [meter for _, meter in pairs]
+
+    def candidates_of(self, devices: Iterable[str]) -> list[str]:
+        """Return the vehicles that have one of these ids, or may be fed by a meter that has one."""
+        prefixes = self._analytics.meter_prefix, self._analytics.vehicle_prefix
+        return sorted({vehicle for device in devices for vehicle in candidates(device, *prefixes)})
 
     async def _segments(self, connection: Any, found: Sequence[Stretch]) -> dict[str, list[Segment]]:
         window = Window(

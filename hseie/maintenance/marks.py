@@ -10,6 +10,7 @@ from hseie.config import Config
 from hseie.database import Record, statement
 from hseie.maintenance import rollup_state
 from hseie.maintenance.buckets import Buckets, begin
+from hseie.maintenance.pairings import Pairings
 from hseie.maintenance.raw import RawReadings
 from hseie.maintenance.remaking import Remaking
 from hseie.maintenance.stretches import Bucket, around
@@ -25,11 +26,14 @@ _PAIR = "pair"
 class Marks:
     """Takes marks of hours that are rolled up. Others wait until theirs is: they must not be lost on the way."""
 
-    def __init__(self, config: Config, buckets: Buckets, raw: RawReadings, remaking: Remaking) -> None:
+    def __init__(
+        self, config: Config, buckets: Buckets, raw: RawReadings, remaking: Remaking, pairings: Pairings
+    ) -> None:
         self._device = config.device
         self._margin = 2 * buckets.tolerance
         self._raw = raw
         self._remaking = remaking
+        self._pairings = pairings
         self.consumed = 0
 
     async def consume(self, connection: Any, but_of: Sequence[datetime] = ()) -> int:
@@ -44,6 +48,8 @@ class Marks:
             if not marks:
                 return 0
             await self._raw.look(connection)
+            # A device that was unknown changes more than it has marked, and nothing else tells of it meanwhile.
+            await self._pairings.check_of(connection, {mark["device_id"] for mark in marks})
             hours = await self._device_hours(connection, marks)
             pair_hours = await self._pair_hours(connection, marks, hours)
             await self._remaking.remake(connection, state, hours, pair_hours)

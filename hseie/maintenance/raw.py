@@ -73,6 +73,17 @@ class RawReadings:
                     return day
         return None
 
+    async def newest_day(self, connection: Any) -> date | None:
+        """Return the last UTC day that has, or had, any readings, None for none."""
+        for day in sorted({day for places in self._places.values() for day in places}, reverse=True):
+            for kind in KINDS:
+                place = self._places[kind].get(day)
+                if place is None:
+                    continue
+                if place.in_files or place.given_up or (place.in_history and await _any(connection, kind, day)):
+                    return day
+        return None
+
     async def archived(
         self, connection: Any, kind: Kind, devices: Collection[str], start: datetime, end: datetime
     ) -> list[Row]:

@@ -37,12 +37,24 @@ async def read(connection: Any) -> State:
     return State(**{name: _aware(value) for name, value in row.items()})
 
 
+# Flushes wait behind whoever waits for them all; they must not notice.
+CLOSING_TIMEOUT_MS = 250
+
+
 async def close(connection: Any, until: datetime) -> None:
     """Close all hours before `until`. Raises what PostgreSQL raises where a flush holds its lock for too long."""
     async with connection.transaction():
-        await connection.execute(statement("rollup_closing_lock"))
+        await _keep_flushes_out(connection)
         await connection.execute(statement("rollup_close"), until)
     failpoints.reach("rollup.closed")
+
+
+async def reopen(connection: Any, since: datetime) -> None:
+    """Take back that hours from `since` on are closed and rolled up. Raises as `close`."""
+    async with connection.transaction():
+        await _keep_flushes_out(connection)
+        await begin(connection)
+        await connection.execute(statement("rollup_reopen"), since)
 
 
 async def move(connection: Any, until: datetime) -> None:
@@ -55,10 +67,15 @@ async def move(connection: Any, until: datetime) -> None:
 async def remake_from(connection: Any, start: datetime, settings: str, margin: timedelta) -> None:
     """Have all made anew from `start` on, with other settings. Raises as `close`."""
     async with connection.transaction():
-        await connection.execute(statement("rollup_closing_lock"))
+        await _keep_flushes_out(connection)
         await begin(connection)
         await connection.execute(statement("rollup_remake"), settings, start, margin)
         await connection.execute(statement("pairing_forget"))
+
+
+async def _keep_flushes_out(connection: Any) -> None:
+    await connection.execute(statement("archive_lock_timeout"), str(CLOSING_TIMEOUT_MS))
+    await connection.execute(statement("rollup_closing_lock"))
 
 
 def _aware(value: Any) -> Any:

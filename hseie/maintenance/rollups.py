@@ -12,7 +12,7 @@ from typing import Any
 from hseie import clock, database
 from hseie.archive import Archive
 from hseie.config import Config
-from hseie.database import statement
+from hseie.database import Failure, PostgresError, statement
 from hseie.errors import ArchiveUnavailableError
 from hseie.maintenance import rollup_state
 from hseie.maintenance.buckets import Buckets
@@ -24,7 +24,7 @@ from hseie.maintenance.raw import RawReadings
 from hseie.maintenance.remaking import Remaking
 from hseie.maintenance.rolling import Rolling
 from hseie.maintenance.rollup_state import State
-from hseie.maintenance.stretches import NEVER, day_start
+from hseie.maintenance.stretches import DAY, HOUR, NEVER, day_start
 from hseie.rollup_settings import margin_of, settings_of
 
 # Of each step in a round; a transaction that has begun is finished.
@@ -55,8 +55,9 @@ class RollupDuty:
         buckets = Buckets(config, self._raw)
         self._remaking = Remaking(buckets, self._raw)
         self._rolling = Rolling(buckets, self._raw)
-        self._marks = Marks(config, buckets, self._raw, self._remaking)
         self._pairings = Pairings(buckets, self._remaking)
+        self._paired_until = NEVER
+        self._marks = Marks(config, buckets, self._raw, self._remaking, self._pairings)
         self._expiry = Expiry(config.retention)
         self._expiry_interval_s = config.maintenance.interval_s
         self._expiry_due_s = 0.0  # monotonic
@@ -80,33 +81,68 @@ class RollupDuty:
         return figures
 
     async def work(self, connection: Any, now: datetime) -> float:
+        # Two clocks: nothing is done before both say that it is time, and taken back where neither does.
+        server = await connection.fetchval(statement("rollup_clock"))
+        now, latest = min(now, server), max(now, server)
         state = await self._with_settings(connection)
         await self._raw.look(connection)
+        if state.closed_until > latest + HOUR:
+            state = await self._reopen(connection, state, now)
+        state, refused = await self._close(connection, state, now)
         more = False
-        target = rollup_state.last_closable(now, self._lag)
-        if state.closed_until < target:
-            await rollup_state.close(connection, target)
+        missing: ArchiveUnavailableError | None = None
         try:
-            if state.rolled_until < max(state.closed_until, target):
+            if self._paired_until != state.closed_until:
                 await self._pairings.check(connection)
+            if state.rolled_until < state.closed_until:
                 more = await self._roll(connection)
             more |= await self._consume(connection)
         except ArchiveUnavailableError as error:
-            more = await self._without_archive(connection, error)
-        else:
-            self._archive_away = False
+            missing = error
+            more = await self._without_archive(connection)
+        missing, self._pairings.missing = missing or self._pairings.missing, None
+        self._paired_until = state.closed_until if missing is None else NEVER
+        self._note(missing)
         self._rolled_until = (await rollup_state.read(connection)).rolled_until
         more |= await self._expire(connection, now)
         self._marks_waiting = await connection.fetchval(statement("rollup_marks_waiting"), _MARKS_COUNTED)
+        if refused is not None:
+            raise refused
         return 0.0 if more else self.interval_s
 
-    async def _without_archive(self, connection: Any, error: ArchiveUnavailableError) -> bool:
-        """Consume what marks can be without archived days; the rest waits. Return whether there may be more."""
-        if not self._archive_away:
-            self._archive_away = True
+    async def _reopen(self, connection: Any, state: State, now: datetime) -> State:
+        """Open hours that lie ahead: while they are closed, every reading that comes has to be marked."""
+        since = rollup_state.last_closable(now, self._lag)
+        await rollup_state.reopen(connection, since)
+        self._log.warning(
+            "hours_reopened", closed_until=str(state.closed_until), since=str(since), because="a clock was ahead"
+        )
+        return await rollup_state.read(connection)
+
+    async def _close(self, connection: Any, state: State, now: datetime) -> tuple[State, PostgresError | None]:
+        """Close what can be; return the state, and what is in the way: what is closed already does not wait."""
+        target = rollup_state.last_closable(now, self._lag)
+        if state.closed_until < target:
+            try:
+                await rollup_state.close(connection, target)
+            except PostgresError as error:
+                if database.classify(error) is not Failure.RETRY:
+                    raise
+                return state, error
+        return await rollup_state.read(connection), None
+
+    def _note(self, missing: ArchiveUnavailableError | None) -> None:
+        """Say it once that files of the archive cannot be read."""
+        if missing is not None and not self._archive_away:
             self._log.warning(
-                "archive_unavailable", reason=str(error), advice="rollups that need archived days wait; see the runbook"
+                "archive_unavailable",
+                reason=str(missing),
+                advice="rollups that need archived days wait; see the runbook",
             )
+        self._archive_away = missing is not None
+
+    async def _without_archive(self, connection: Any) -> bool:
+        """Consume what marks can be without archived days; the rest waits. Return whether there may be more."""
         try:
             return await self._consume(connection, self._raw.days_in_files())
         except ArchiveUnavailableError:
@@ -116,7 +152,11 @@ class RollupDuty:
         """Delete old rollups for a while, now and then; return whether there are more."""
         if time.monotonic() < self._expiry_due_s:
             return False
-        more = await self._expiry.expire(connection, now, STEP_S)
+        newest = await self._raw.newest_day(connection)
+        if newest is None:
+            return False
+        # Also where both clocks are ahead: rollups do not grow old while nothing comes.
+        more = await self._expiry.expire(connection, min(now, day_start(newest) + DAY), STEP_S)
         if not more:
             self._expiry_due_s = time.monotonic() + self._expiry_interval_s
         return more
@@ -131,6 +171,7 @@ class RollupDuty:
         # Without any reading there is nothing to make anew, and nothing that could have been made otherwise.
         start = day_start(oldest) if oldest is not None else state.rolled_until
         await rollup_state.remake_from(connection, start, self._settings, self._margin)
+        self._paired_until = NEVER
         if state.settings:
             self._log.warning("rollups_made_anew", since=str(start), because="settings that they depend on changed")
         return await rollup_state.read(connection)

@@ -1,14 +1,17 @@
 """Rollups of pairs follow what the ids say of devices that become known, however old they are."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from hseie.errors import ArchiveUnavailableError
 from tests.integration.rollup_oracle import DAY, HOUR
 from tests.integration.rollup_world import configured
-from tests.integration.test_performance_sums import Asked, by_hand
+from tests.integration.test_performance_sums import Asked, FakeArchive, by_hand
 from tests.integration.test_rollups import MIDNIGHT, NOON, meter, vehicle
 
 
@@ -60,3 +63,75 @@ async def test_a_meter_that_was_given_to_a_vehicle_on_days_whose_hours_are_gone(
     await world.round(NOON + 5 * DAY + 6 * HOUR)
     await check(world, MIDNIGHT - DAY, MIDNIGHT)
     assert ("VEHICLE_1", MIDNIGHT - DAY, "OTHER") in await world.rows("pair_day")
+
+
+async def test_a_pairing_that_needs_the_archive_lets_the_fleet_go_on(world: Asked) -> None:
+    away = False
+
+    async def readings(*given: Any, **order: Any) -> Any:
+        if away:
+            raise ArchiveUnavailableError("away")
+        return await FakeArchive.readings(world.archive, *given, **order)
+
+    await world.store(vehicle(NOON, 4), meter(NOON, 5), vehicle(NOON, 4, "VEHICLE_2"))
+    await world.round(NOON + 15 * HOUR)
+    await world.archive_day(NOON.date())
+    world.duty._raw._archive = world.archive
+    world.archive.readings = readings  # type: ignore[method-assign]
+    away = True
+    await world.store(vehicle(NOON + DAY, 4, "VEHICLE_3"), meter(NOON + DAY, 5, "METER_3"))
+    await world.store(meter(NOON + DAY, 1, "VEHICLE_1"))
+    with capture_logs() as logs:
+        await world.round(NOON + DAY + 6 * HOUR)
+        await world.round()
+    assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["archive_unavailable"]
+    assert world.duty.report()["rollup_archive_away"]
+    assert await world.writer.fetchval("SELECT rolled_until FROM rollup_state") == NOON + DAY + 5 * HOUR
+    assert (await world.rows("pair_hour"))[("VEHICLE_3", NOON + DAY, "METER_3")][2] == 1
+    fed = "SELECT meter_id FROM pair_by_id WHERE vehicle_id = 'VEHICLE_1'"
+    assert await world.writer.fetchval(fed) == "METER_1"
+    away = False
+    await world.round()
+    assert not world.duty.report()["rollup_archive_away"]
+    assert await world.writer.fetchval(fed) == "VEHICLE_1"
+    await world.prove()
+
+
+async def test_a_late_reading_of_a_new_meter_makes_its_pair_in_the_same_round(world: Asked) -> None:
+    await world.store(vehicle(NOON, 4), meter(NOON, 5, "METER_2"), vehicle(NOON, 4, "VEHICLE_2"))
+    await world.round(NOON + 3 * HOUR)
+    await world.store(meter(NOON, 5))
+    await world.round(NOON + 3 * HOUR + timedelta(minutes=1))
+    rolled = await world.reader.row("fleet_rolled", NOON, NOON + HOUR, NOON + HOUR, NOON + HOUR)
+    waiting = await world.reader.row("rollup_pending", NOON, NOON + HOUR)
+    assert (rolled["correlated"], waiting["pending"]) == (2, 0)
+    await world.prove()
+
+
+async def test_a_late_reading_of_a_new_vehicle_changes_its_whole_past(world: Asked) -> None:
+    await world.store(meter(NOON, 5), meter(NOON + 2 * HOUR, 5))
+    await world.round(NOON + 4 * HOUR)
+    await world.store(vehicle(NOON + 2 * HOUR, 4))
+    await world.round(NOON + 4 * HOUR + timedelta(minutes=1))
+    await world.prove()
+    assert ("VEHICLE_1", NOON, "METER_1") in await world.rows("pair_hour")
+
+
+async def test_vehicles_are_compared_once_for_each_closing(world: Asked) -> None:
+    """However many rounds it takes until all that is closed is rolled up."""
+    checked = []
+    check = world.duty._pairings.check
+
+    async def noted(connection: Any) -> None:
+        checked.append(connection)
+        await check(connection)
+
+    world.duty._pairings.check = noted  # type: ignore[method-assign]
+    await world.store(vehicle(NOON, 4), meter(NOON, 5))
+    await world.round(NOON + 3 * HOUR)
+    checked.clear()
+    for _ in range(3):
+        await world.round()
+    assert checked == []
+    await world.round(NOON + 4 * HOUR)
+    assert len(checked) == 1

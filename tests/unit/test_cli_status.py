@@ -186,12 +186,13 @@ def test_a_table_without_a_terminal_is_plain_and_aligned(capsys: pytest.CaptureF
 
 
 def test_what_keeps_days_from_the_archive_is_a_warning_with_its_reason() -> None:
-    stats = {"archive_trouble": "folder", "archive_reason": "no space left"}
+    stats = {"archive_trouble": "folder", "archive_trouble_reason": "no space left"}
     [warning] = find_warnings(snapshot(row("maintenance", stats=stats)))
     assert (warning.process, warning.text.endswith("it is tried again (no space left)")) == ("maintenance", True)
     [warning] = find_warnings(snapshot(row("maintenance", stats={"archive_trouble": "no_duckdb"})))
     assert "install the extra `archive`" in warning.text
-    assert find_warnings(snapshot(row("maintenance", stats={"archive_trouble": "", "archive_reason": ""}))) == []
+    stats = {"archive_trouble": "", "archive_trouble_reason": ""}
+    assert find_warnings(snapshot(row("maintenance", stats=stats))) == []
 
 
 @pytest.mark.parametrize(

@@ -391,7 +391,7 @@ def test_days_are_rolled_up_from_the_keys_of_the_hours(vacuumed: Database) -> No
 def test_what_is_to_be_made_anew_is_found_by_keys(vacuumed: Database) -> None:
     plan = vacuumed.plan("rollup_fed_vehicles", ["METER_007"], [NOON], MINUTE)
     assert plan.seq_scans <= {"device_pair"}  # which is empty here
-    plan = vacuumed.plan("pairing_hours", ["VEHICLE_007"], ["METER_007"], END)
+    plan = vacuumed.plan("pairing_hours", ["VEHICLE_007"], ["METER_007"], END, START)
     assert plan.seq_scans <= {"device_pair"}
 
 

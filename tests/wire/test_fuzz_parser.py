@@ -106,6 +106,9 @@ def test_no_body_is_half_taken_and_postgresql_takes_what_the_parser_took(
     def any_body(body: Body) -> None:
         check(taken, body.content, body.kind, body.lines)
 
+    # One of each way to be refused whole, which 1,500 made-up bodies need not all meet.
+    for body in (b"{", b"5", b"[]", b"[" + b",".join([b"{}"] * (BATCH_READINGS_MAX + 1)) + b"]"):
+        any_body(Body(body, KINDS[0], lines=False))
     fuzz(any_body, inputs_of(0.65, 1500), seed, body=bodies(Generator(NOW)))
     print(f"readings: {taken.accepted} taken, {taken.rejected} refused; bodies refused whole: {dict(taken.refused)}")
     assert taken.accepted > 100

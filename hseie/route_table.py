@@ -20,6 +20,8 @@ _FROM = Parameter(
 _TO = Parameter(
     "to", "end, does not belong to the range; RFC 3339 with an offset, in the years 1970 to 2199; without it: now", TIME
 )
+# Without an example, or those of the description would be refused together.
+_FROM_OF_WINDOW = Parameter("from", f"{_FROM.meaning}. Goes without `window`", TIME)
 _TO_OF_WINDOW = Parameter("to", f"{_TO.meaning}. Goes with `from` only", TIME)
 _PREFER = Parameter(
     "Prefer",
@@ -161,7 +163,7 @@ ROUTES: tuple[Route, ...] = (
         "Energy and efficiency of a vehicle and its meter, over 24 hours or the range asked for",
         {200: reference("Performance"), 304: None},
         ("unknown_device", *_QUERY_PROBLEMS),
-        (_WINDOW, _FROM, _TO_OF_WINDOW, FORMAT, _IF_NONE_MATCH),
+        (_WINDOW, _FROM_OF_WINDOW, _TO_OF_WINDOW, FORMAT, _IF_NONE_MATCH),
         headers=_TABLE,
         scope="read",
         csv=True,
@@ -174,7 +176,7 @@ ROUTES: tuple[Route, ...] = (
         "Pairs that lose too much in the last 24 closed hours or those asked for, the worst first; silent devices",
         {200: reference("Alerts"), 304: None},
         _QUERY_PROBLEMS,
-        (_WINDOW, _FROM, _TO_OF_WINDOW, *ALERTS, _IF_NONE_MATCH),
+        (_WINDOW, _FROM_OF_WINDOW, _TO_OF_WINDOW, *ALERTS, _IF_NONE_MATCH),
         headers=_TABLE,
         scope="read",
         csv=True,

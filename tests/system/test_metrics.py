@@ -180,7 +180,10 @@ def test_every_figure_that_is_reported_is_shown_and_the_other_way_round(node: No
     def told() -> Reports | None:
         found = reports_of(node)
         problems = [stats.get("problems") for stats in found["acceptor"]]
-        return found if any(problems) and found["analytics"][0].get("queries") else None
+        queries = found["analytics"][0].get("queries")
+        # How far rollups are is known after the first round.
+        rounds = any("rollup_lag_s" in stats for stats in found["maintenance"])
+        return found if any(problems) and queries and rounds else None
 
     found = eventually(told, "heartbeats tell of it")
     for source in found.keys() & SOURCES.keys():

@@ -17,7 +17,7 @@ from tests.system.node import Answer, Node, eventually
 
 QUERY = "/v1/ingest/meter/nobody/current"
 WAITING = (
-    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'analytics' AND wait_event_type = 'Lock'"
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'analytics%' AND wait_event_type = 'Lock'"
     " AND datname = current_database()"
 )
 FURTHEST = "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'meter_history'::regclass"

@@ -76,7 +76,9 @@ def prove(node: Node) -> None:
 
 def test_what_was_begun_is_made_whole(stage: Stage, marks: Path, new_database: Callable[[], str]) -> None:
     clock = marks / "clock"
-    clock.write_text("0")
+    # Two hours behind, and right later: hours are closed by the earlier of this clock and PostgreSQL's.
+    behind = 2 * HOUR
+    clock.write_text(str(-int(behind.total_seconds())))
     node = stage.node(
         DATABASE_URL=new_database(),
         HSEIE_MAINTENANCE__ROLLUP_INTERVAL_S="0.3",
@@ -88,12 +90,12 @@ def test_what_was_begun_is_made_whole(stage: Stage, marks: Path, new_database: C
     until_fired(marks, [CLOSED])
     until_restarted(node, "maintenance", 1)
     eventually(lambda: node.sql(STATE), "there is nothing to roll up")
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) - behind
     yesterday = hour_of(now) - 24 * HOUR
     # Of hours that are closed and of one that is not.
     assert send(node, fleet(hour_of(now), 1 + now.minute // 2, 2.0)) == 201
     [(rolled,)] = node.sql(STATE)
-    clock.write_text("7200")
+    clock.write_text("0")
     until_fired(marks, [PORTION])
     until_restarted(node, "maintenance", 2)
     eventually(lambda: [row for row in node.sql(STATE) if row[0] > rolled], "the hour is rolled up")

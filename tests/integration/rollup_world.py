@@ -18,7 +18,7 @@ from tests.integration.rollup_oracle import DAY, HOUR, NAMES, Facts, Values, day
 
 TABLES = (
     "archive_part meter_history vehicle_history meter_current vehicle_current device_pair pair_by_id rollup_mark"
-    " pair_by_id rollup_mark register_event meter_hour vehicle_hour pair_hour meter_day vehicle_day pair_day"
+    " register_event meter_hour vehicle_hour pair_hour meter_day vehicle_day pair_day"
 )
 REGISTERS = {"METER_R*": "register", "VEHICLE_R*": "register"}
 

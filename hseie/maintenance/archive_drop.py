@@ -57,6 +57,8 @@ async def drop_empty(connection: Any, kind: Kind, old: OldDay) -> bool:
 async def give_up(connection: Any, kind: Kind, old: OldDay) -> bool:
     """Delete a day's readings for good, those apart that a file has; False where its rollups are not complete.
 
+    The last of each device is kept: a register's next reading is compared with it.
+
     Raises what PostgreSQL raises.
     """
     async with connection.transaction():
@@ -64,6 +66,7 @@ async def give_up(connection: Any, kind: Kind, old: OldDay) -> bool:
         if not await rolled_up(connection, old):
             return False
         lost = content["readings"] - sum(part.readings for part, _ in old.written)
+        await connection.execute(statement("given_up_keep", kind), *bounds(old.day))
         await connection.execute(statement("archive_dropped"), old.kind, old.day)
         if lost:
             await connection.execute(statement("archive_given_up"), old.kind, old.day, lost, content["booked"])

@@ -10,15 +10,16 @@ import structlog
 from hseie.archive import Archive
 from hseie.config import Config
 from hseie.config_load import load
-from hseie.database import connect
+from hseie.database import connect, statement
 from hseie.maintenance.partitions import open_connection
 from hseie.maintenance.rollups import RollupDuty
 from hseie.readings import KINDS
 from tests.integration.rollup_oracle import DAY, HOUR, NAMES, Facts, Values, day_of, devices, hour_of, pairs
 
 TABLES = (
-    "archive_part meter_history vehicle_history meter_current vehicle_current device_pair pair_by_id rollup_mark"
-    " register_event meter_hour vehicle_hour pair_hour meter_day vehicle_day pair_day"
+    "archive_part meter_history vehicle_history meter_current vehicle_current meter_given_up vehicle_given_up"
+    " device_pair pair_by_id rollup_mark register_event"
+    " meter_hour vehicle_hour pair_hour meter_day vehicle_day pair_day"
 )
 REGISTERS = {"METER_R*": "register", "VEHICLE_R*": "register"}
 
@@ -146,6 +147,7 @@ class World:
         for kind in KINDS:
             table = f"{kind.name}_history_{day:%Y_%m_%d}"
             if await self.writer.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
+                await self.writer.execute(statement("given_up_keep", kind), day, day + DAY)
                 await self.writer.execute(f"DROP TABLE {table}")
             await self.writer.execute(
                 "INSERT INTO archive_part (kind, day, part, state, readings, booked)"

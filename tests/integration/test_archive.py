@@ -15,6 +15,7 @@ from hseie import archive as module
 from hseie import database
 from hseie.analytics.fleet import FleetRoute
 from hseie.analytics.reader import Reader
+from hseie.archive_export import bounds
 from hseie.archive_restore import restore
 from hseie.audit import audit
 from hseie.books import Journals
@@ -347,6 +348,7 @@ async def test_a_mark_that_comes_while_a_day_is_about_to_be_dropped_keeps_it(
 
 
 async def test_a_day_may_be_dropped_for_good(database_url: str, tmp_path: Path) -> None:
+    start, _ = bounds(DAY)
     scene = ArchiveScene(database_url, tmp_path, retention__then="drop")
     await scene.begin()
     await scene.store(METER)
@@ -361,6 +363,11 @@ async def test_a_day_may_be_dropped_for_good(database_url: str, tmp_path: Path) 
     assert scene.duty.report()["archive_dropped"] == 62
     found = await scene.audit()
     assert (found.differences, found.kinds["meter"].archived) == ([], 62)
+    # What a register showed last is what its next reading is compared with; what came late was no later.
+    kept = await scene.fetch('SELECT meter_id, "timestamp" - $1, kwh_consumed_ac FROM meter_given_up ORDER BY 1', start)
+    assert [tuple(row) for row in kept] == [
+        (f"meter-{device}", timedelta(minutes=19), Decimal("1.1875")) for device in range(3)
+    ]
 
 
 async def test_a_written_day_keeps_its_file_when_days_are_dropped_from_now_on(scene: ArchiveScene) -> None:

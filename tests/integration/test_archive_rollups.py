@@ -91,6 +91,29 @@ async def test_an_hour_beside_a_day_that_was_given_up_stays_as_it_is(fresh: Worl
     assert fresh.duty.report()["rollup_hours_left"] > 0
 
 
+async def test_a_register_goes_on_from_what_it_showed_in_a_day_that_was_given_up(fresh: World, tmp_path: Path) -> None:
+    def shows(at: datetime, kwh: float) -> Any:
+        return "meter", "METER_R1", at, (Decimal(str(kwh)), Decimal(230))
+
+    async def counted() -> dict[datetime, Decimal]:
+        return {hour: row[1] for (_, hour), row in (await fresh.rows("meter_hour")).items()}
+
+    # The second day is a gap of the register, so that what it showed before it lies beyond the near past.
+    third_day = NEXT_MIDNIGHT + DAY_LONG
+    await fresh.store(shows(NEXT_MIDNIGHT - HOUR, 90), shows(NEXT_MIDNIGHT - HOUR / 2, 100))
+    await fresh.store(shows(third_day + HOUR / 2, 103), shows(third_day + 2 * HOUR, 105))
+    await fresh.round(third_day + 30 * HOUR)
+    before = await counted()
+    assert before[third_day] == 3
+    await fresh.give_up(MIDNIGHT)
+    await fresh.store(shows(third_day + HOUR / 4, 102))
+    await fresh.round()
+    assert await counted() == before
+    fresh.restart(configured(tmp_path, device__register_power_max_kw=500))
+    await fresh.round()
+    assert await counted() == before
+
+
 def test_maintenance_has_one_archive_with_the_memory_of_one(tmp_path: Path) -> None:
     maintenance = Maintenance(structlog.get_logger(), configured(tmp_path), "postgresql://nowhere/")
     duties = {rounds.duty.name: rounds.duty for rounds in maintenance.rounds}

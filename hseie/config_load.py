@@ -3,7 +3,7 @@
 import difflib
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import msgspec
 from hseie.config import Config
 from hseie.config_sources import Value, values
 from hseie.errors import ConfigError
-from hseie.readings import ID_PATTERN
+from hseie.readings import ID_PATTERN, KINDS
+from hseie.registers import OF_KIND
 
 # In the one form that browsers send.
 _ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
@@ -131,10 +132,6 @@ def _broken_relations(config: Config) -> list[str]:
             "retention.daily_days must not be below retention.hourly_days",
         ),
         (
-            all(map(_DEVICES.fullmatch, config.device.energy_of)),
-            "device.energy_of must name devices by their id, or by what it begins with and *, like METER_B*",
-        ),
-        (
             config.analytics_port != config.http.port and config.analytics_port <= 65535,
             "http.analytics_port (by default the one after http.port) must be a port of its own, up to 65535",
         ),
@@ -156,7 +153,26 @@ def _broken_relations(config: Config) -> list[str]:
             "postgres.url must be like postgresql://user:password@host:5432/database",
         ),
     )
-    return [message for holds, message in relations if not holds]
+    return [message for holds, message in relations if not holds] + _mistaken_devices(config.device.energy_of)
+
+
+def _mistaken_devices(keys: Iterable[str]) -> list[str]:
+    """Return what is wrong with keys that name devices, by one kind or both."""
+    kinds = " or ".join(kind.name + OF_KIND for kind in KINDS)
+    mistakes = []
+    for key in keys:
+        named, of_kind, devices = key.rpartition(OF_KIND)
+        if of_kind and named not in [kind.name for kind in KINDS]:
+            mistakes.append(
+                f"device.energy_of: {key!r} names no kind that there is; before an id or prefix may stand {kinds}, or "
+                "nothing, for both"
+            )
+        elif not _DEVICES.fullmatch(devices):
+            mistakes.append(
+                f"device.energy_of: {key!r} must name devices by their id, or by what it begins with and *, like "
+                "METER_B* or meter/B*"
+            )
+    return mistakes
 
 
 def _keeps(days: int, wanted: int) -> bool:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from hseie.config import Device
-from hseie.readings import METER, Kind, is_device_id
+from hseie.readings import METER, VEHICLE, Kind, is_device_id
 from hseie.registers import is_register, power_max_kw
 
 PLAIN = 11
@@ -116,8 +116,8 @@ def meeting_arguments(
         [piece.ends for piece in found],
         [piece.counts_from for piece in found],
         [piece.counts_until for piece in found],
-        [is_register(piece.vehicle_id, device) for piece in found],
-        [is_register(piece.meter_id, device) for piece in found],
+        [is_register(VEHICLE, piece.vehicle_id, device) for piece in found],
+        [is_register(METER, piece.meter_id, device) for piece in found],
         min((piece.starts for piece in found), default=_NEVER),
         max((piece.ends for piece in found), default=_NEVER),
         tolerance,

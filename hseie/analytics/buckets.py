@@ -102,7 +102,7 @@ class DeviceBuckets:
 
     async def _trust(self, device: str, start: datetime, end: datetime, width: timedelta) -> Trust:
         row = await self._reader.row("history_rolled", self._kind.name, device, start.date(), end.date())
-        register = is_register(device, self._config.device)
+        register = is_register(self._kind, device, self._config.device)
         if row is None:
             return Trust(None, None, (), frozenset(), register)
         since = row["hours_from" if width == HOUR else "days_from"]

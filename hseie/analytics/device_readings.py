@@ -116,7 +116,7 @@ class DeviceReadings:
         the energy that has flown. `archived`: what the archive holds of the spans."""
         if not spans:
             return []
-        register = is_register(device, self._config.device)
+        register = is_register(self._kind, device, self._config.device)
         given = [*archived, *(await self._before(device, spans) if register else ())]
         starts, ends = [start for start, _ in spans], [end for _, end in spans]
         return await self._reader.rows(

@@ -180,12 +180,14 @@ class VehicleSums:
         kept = found["kept"][0]
         marks = [(row["name"], row["starts"]) for row in found.get("mark", ())]
         device = self._config.device
+        # Of a meter and a vehicle with one id the marks have one name.
+        registers = {name for name, _ in marks if any(is_register(kind, name, device) for kind in (METER, VEHICLE))}
         return Trust(
             rolled_until=found["rolled"][0]["ends"],
             hours_from=kept["starts"],
             days_from=kept["ends"],
-            marks=[hour for name, hour in marks if not is_register(name, device)],
-            register_marks=[hour for name, hour in marks if is_register(name, device)],
+            marks=[hour for name, hour in marks if name not in registers],
+            register_marks=[hour for name, hour in marks if name in registers],
             given_up=frozenset(row["starts"].date() for row in found.get("dropped", ())),
             margin=2 * window.tolerance,
             # Rollups made with other settings, or with another meter than the ids say now, are made anew and not read.
@@ -200,7 +202,7 @@ class VehicleSums:
             (kind.name, device, max(segment.starts, start), min(segment.ends, end))
             for segment in segments
             for kind, device in ((METER, segment.meter_id), (VEHICLE, segment.vehicle_id))
-            if device is not None and is_register(device, self._config.device)
+            if device is not None and is_register(kind, device, self._config.device)
             for start, end in spans
             if segment.starts < end and segment.ends > start
         ]
@@ -235,7 +237,7 @@ class VehicleSums:
         rows: list[tuple[Any, ...]] = []
         for device, start, end in reads if archived else ():
             rows += await self._archived(snapshot, kind, archived, (device, start, end), ARCHIVED_MAX - len(rows))
-        asked = {(device, start) for device, start, _ in reads if is_register(device, self._config.device)}
+        asked = {(device, start) for device, start, _ in reads if is_register(kind, device, self._config.device)}
         before = await registers_before(snapshot.fetch, kind, asked) if asked else []
         for device, start in sorted(asked) if archived else ():
             # A file may hold a newer one than history, which has what came late for an older day.

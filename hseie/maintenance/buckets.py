@@ -41,7 +41,7 @@ class Buckets:
         """Make the hours of devices in stretches that do not overlap. Raises ArchiveUnavailableError."""
         if not found:
             return
-        registers = [is_register(stretch.device_id, self._device) for stretch in found]
+        registers = [is_register(kind, stretch.device_id, self._device) for stretch in found]
         start, end = min(stretch.starts for stretch in found), max(stretch.ends for stretch in found)
         given = await self._raw.archived(connection, kind, {stretch.device_id for stretch in found}, start, end)
         compared = [stretch for stretch, register in zip(found, registers, strict=True) if register]
@@ -125,7 +125,7 @@ class Buckets:
             ]
             if not reads:
                 continue
-            registers = [read for read in reads if is_register(read.device_id, self._device)]
+            registers = [read for read in reads if is_register(kind, read.device_id, self._device)]
             rows = await self._raw.archived(
                 connection, kind, {read.device_id for read in reads}, *_span(reads)
             ) + await self._raw.before(connection, kind, registers)

@@ -66,7 +66,7 @@ class Marks:
             if mark["kind"] != _PAIR:
                 hours[KIND_BY_NAME[mark["kind"]]].add(Bucket(mark["device_id"], mark["bucket"]))
         for kind, found in hours.items():
-            registers = [hour for hour in found if is_register(hour.device_id, self._device)]
+            registers = [hour for hour in found if is_register(kind, hour.device_id, self._device)]
             found |= set(await self._raw.after(connection, kind, registers))
         return hours
 

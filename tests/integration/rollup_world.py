@@ -21,7 +21,7 @@ TABLES = (
     " device_pair pair_by_id rollup_mark register_event"
     " meter_hour vehicle_hour pair_hour meter_day vehicle_day pair_day"
 )
-REGISTERS = {"METER_R*": "register", "VEHICLE_R*": "register"}
+REGISTERS = {"METER_R*": "register", "VEHICLE_R*": "register", "meter/VEHICLE_S1": "register"}
 
 
 def configured(tmp_path: Path, **settings: Any) -> Config:
@@ -55,8 +55,9 @@ class World:
         """A new life of maintenance."""
         self.config = config or self.config
         self.duty = RollupDuty(structlog.get_logger(), self.config, self.url)
-        self.facts.registers = lambda device: (
-            device.startswith(("METER_R", "VEHICLE_R")) and bool(self.config.device.energy_of)
+        self.facts.registers = lambda kind, device: (
+            bool(self.config.device.energy_of)
+            and (device.startswith(("METER_R", "VEHICLE_R")) or (kind, device) == ("meter", "VEHICLE_S1"))
         )
         self.facts.tolerance = timedelta(seconds=self.config.analytics.correlation_window_s)
 
@@ -179,7 +180,7 @@ class World:
             (kind, device, at): event
             for kind in ("meter", "vehicle")
             for device in self.facts.devices(kind)
-            if self.facts.registers(device)
+            if self.facts.registers(kind, device)
             for at, event in self.facts.events(kind, device).items()
             if at < rolled
         }

@@ -102,7 +102,7 @@ def events_by_hand(facts: Facts, vehicle: str, start: datetime, end: datetime) -
         event
         for meter, first, last in stretches(facts, vehicle)
         for kind, device in (("meter", meter or ""), ("vehicle", vehicle))
-        if facts.registers(device)
+        if facts.registers(kind, device)
         for at, event in facts.events(kind, device).items()
         if max(start, first) <= at < min(end, last)
     }
@@ -228,6 +228,30 @@ def test_what_rollups_cannot_be_trusted_for_is_read(
         assert (await world.sums("VEHICLE_1", start, end)).energy.correlated == 36
         await world.without_readings()
         assert (await world.sums("VEHICLE_1", start, end)).energy.correlated == 36 - 12 * hours_read
+
+    runner.run(play())
+
+
+def test_a_meter_may_be_a_register_and_the_vehicle_of_its_id_none(world: Asked, runner: asyncio.Runner) -> None:
+    async def play() -> None:
+        start = MIDNIGHT - 5 * HOUR
+        for hours, shown, kwh in ((0, "100", "7"), (1, "107", "6"), (3, "120", "5")):
+            at = start + hours * HOUR
+            await world.store(_row("meter", "VEHICLE_S1", at, shown), _row("vehicle", "VEHICLE_S1", at, kwh))
+        for rounds in range(2):
+            found = await world.sums("VEHICLE_S1", start, MIDNIGHT)
+            assert (found.energy.ac_kwh, found.energy.dc_kwh) == (Decimal(20), Decimal(18)), rounds
+            assert found.energy == by_hand(world.facts, "VEHICLE_S1", start, MIDNIGHT)
+            await world.round(MIDNIGHT + timedelta(minutes=3))
+        await world.prove()
+        # Of the vehicle only what lies beside its mark is read; the meter's next step, two hours later, is another.
+        await world.store(_row("vehicle", "VEHICLE_S1", start, "8"), _row("meter", "VEHICLE_S1", start + HOUR, "110"))
+        found = await world.sums("VEHICLE_S1", start, MIDNIGHT)
+        assert (found.energy.ac_kwh, found.energy.dc_kwh) == (Decimal(20), Decimal(19))
+        last = await world.sums("VEHICLE_S1", start + 2 * HOUR, MIDNIGHT)
+        assert (last.energy.ac_kwh, last.energy.dc_kwh) == (Decimal(10), Decimal(5))
+        await world.round()
+        await world.prove()
 
     runner.run(play())
 

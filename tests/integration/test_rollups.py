@@ -21,8 +21,8 @@ from tests.integration.rollup_world import World, configured
 
 NOON = datetime(2026, 2, 9, 12, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 2, 10, tzinfo=UTC)
-METERS = ("METER_1", "VEHICLE_1", "METER_2", "METER_R1")
-VEHICLES = ("VEHICLE_1", "VEHICLE_2", "VEHICLE_R1")
+METERS = ("METER_1", "VEHICLE_1", "METER_2", "METER_R1", "VEHICLE_S1")
+VEHICLES = ("VEHICLE_1", "VEHICLE_2", "VEHICLE_R1", "VEHICLE_S1")
 
 
 def meter(at: datetime, kwh: float, device: str = "METER_1") -> Any:

@@ -5,7 +5,7 @@ marks wait. On a node so fresh that no closed hour has any, the latest minutes o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,12 +20,13 @@ from hseie.analytics.performance import window_of
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
 from hseie.analytics.representation import Table, as_csv, as_json, asks_for_csv
-from hseie.analytics.rolled import Hours, Rolled, hours_between, latest_hours, pending, rolled
+from hseie.analytics.rolled import Hours, Rolled, hours_between, latest_hours, notes, pending, rolled
 from hseie.answers import rfc3339
 from hseie.config import Config
 from hseie.database import Record
 from hseie.pairing import Window
 from hseie.readings import KINDS, Kind
+from hseie.rollup_settings import settings_of
 
 PARAMETERS = ("window", "from", "to", "limit", "threshold", "format", "of")
 LISTS = ("pairs", "silent")
@@ -39,8 +40,6 @@ RAW_WINDOW = timedelta(minutes=15)
 RAW_VEHICLES_MAX = 10_000
 # So long without a reading is no silence: it may wait in a journal or a flush.
 SILENCE_LEAST_S = 10.0
-# Rollups that end longer ago than this are behind, and the answer says so.
-BEHIND = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Judged:
     start: datetime | None = None
     end: datetime | None = None
     pending: int = 0
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 class AlertsRoute:
@@ -79,6 +78,7 @@ class AlertsRoute:
     def __init__(self, reader: Reader, config: Config, now: Callable[[], datetime]) -> None:
         self._reader = reader
         self._config = config
+        self._settings = settings_of(config)
         self._now = now
         self._pairs: KeptWhileTrue[tuple[int, Hours, float], Pairs] = KeptWhileTrue(ANSWERS_KEPT)
         self._silence = Kept(self._read_silence, costly=True)
@@ -92,7 +92,7 @@ class AlertsRoute:
         shown = query.choice("of", LISTS, LISTS[0])
         now = self._now()
         window, period = window_of(query, self._config, now)
-        known = await rolled(self._reader)
+        known = await rolled(self._reader, self._settings)
         if "from" in query:
             hours = hours_between(window.start, window.end, known)
         else:
@@ -103,13 +103,17 @@ class AlertsRoute:
         return as_csv(request, _table(answer, shown)) if as_table else as_json(request, answer)
 
     async def counts(self, length: timedelta = WINDOW) -> tuple[int | None, int]:
-        """Return how many pairs are reported for the latest hours of `length`, None where nothing could be judged, and
-        how many devices are silent. Raises DatabaseUnavailableError and TooManyQueriesError."""
-        known = await rolled(self._reader)
+        """Return how many pairs are reported for the latest hours of `length`, None where nothing could be judged, or
+        only by other settings than these, and how many devices are silent.
+
+        Raises DatabaseUnavailableError and TooManyQueriesError.
+        """
+        known = await rolled(self._reader, self._settings)
         hours = latest_hours(length, known, self._now())
         judged = await self._judge(hours, known, self._config.analytics.alert_efficiency_pct, True)
         silence = await self._silence.value()
-        return judged.pairs.found if judged.source != "none" else None, silence.found
+        stands = judged.source == "raw" or (judged.source == "rollups" and known.made_as_now)
+        return judged.pairs.found if stands else None, silence.found
 
     async def _judge(self, hours: Hours | None, known: Rolled, threshold: float, until_now: bool) -> Judged:
         if hours is not None:
@@ -117,24 +121,24 @@ class AlertsRoute:
                 (known.number, hours, threshold), lambda: self._read_pairs(hours, threshold)
             )
             if pairs.known or not until_now:
-                behind = until_now and hours.end < self._now() - BEHIND
-                note = f"Rollups end at {rfc3339(hours.end)}: maintenance is behind, or stopped." if behind else ""
-                return Judged(pairs, "rollups", hours.start, hours.end, await pending(self._reader, hours), note)
+                waiting = await pending(self._reader, hours)
+                known_of_them = notes(known, hours, self._now(), until_now=until_now)
+                return Judged(pairs, "rollups", hours.start, hours.end, waiting, known_of_them)
         if not until_now:
-            return Judged(Pairs([], 0), "none", note="No hour of this range is closed and rolled up.")
+            return Judged(Pairs([], 0), "none", notes=["No hour of this range is closed and rolled up."])
         return await self._judge_raw(threshold)
 
     async def _judge_raw(self, threshold: float) -> Judged:
         raw = await self._raw.value()
         if raw is None:
             note = f"No closed hour has readings, and more than {RAW_VEHICLES_MAX} vehicles are too many to judge else."
-            return Judged(Pairs([], 0), "none", note=note)
+            return Judged(Pairs([], 0), "none", notes=[note])
         window, rows = raw
         found = sorted(
             (pair for pair in rows if pair.efficiency_ratio < threshold), key=lambda pair: pair.efficiency_ratio
         )
         note = "No closed hour of this range has readings of pairs: judged are those of the latest minutes."
-        return Judged(Pairs(found[:LIMIT_MAX], len(found), len(rows)), "raw", window.start, window.end, note=note)
+        return Judged(Pairs(found[:LIMIT_MAX], len(found), len(rows)), "raw", window.start, window.end, notes=[note])
 
     async def _read_pairs(self, hours: Hours, threshold: float) -> Pairs:
         rows = await self._reader.rows(
@@ -229,7 +233,7 @@ def _answer(period: str, threshold: float, limit: int, judged: Judged, silence: 
         total_silent=silence.found,
         silent=silence.longest[:limit],
         pending=judged.pending,
-        notes=[judged.note] if judged.note else [],
+        notes=judged.notes,
         computed_at=rfc3339(silence.at),
     )
 

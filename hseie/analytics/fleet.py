@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -17,13 +17,14 @@ from hseie.analytics.kept import Kept, KeptWhileTrue
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
 from hseie.analytics.representation import as_json
-from hseie.analytics.rolled import HOUR, Hours, latest_hours, pending, rolled
+from hseie.analytics.rolled import HOUR, Hours, latest_hours, notes, pending, rolled
 from hseie.answers import Fleet, FleetEnergy, rfc3339
 from hseie.config import Config
 from hseie.database import Record
 from hseie.errors import DatabaseUnavailableError
 from hseie.pairing import Window
 from hseie.readings import KINDS, Kind
+from hseie.rollup_settings import settings_of
 
 PARAMETERS = ("window",)
 # Longer ranges come from rollups: adding up a day of the nominal fleet means reading 28.8 million rows.
@@ -49,6 +50,7 @@ class _Sums:
     energy: Energy
     computed_at: datetime
     pending: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 class FleetRoute:
@@ -57,6 +59,7 @@ class FleetRoute:
     def __init__(self, reader: Reader, config: Config, now: Callable[[], datetime], alerts: AlertsRoute) -> None:
         self._reader = reader
         self._config = config
+        self._settings = settings_of(config)
         self._now = now
         self._alerts = alerts
         self._rolled: KeptWhileTrue[tuple[int, Hours], tuple[Energy, datetime]] = KeptWhileTrue(WINDOWS_KEPT)
@@ -159,12 +162,14 @@ class FleetRoute:
         return await self._sums.value() or await self._rolled_sums(HOUR, "1h")
 
     async def _rolled_sums(self, length: timedelta, period: str) -> _Sums | None:
-        known = await rolled(self._reader)
-        hours = latest_hours(length, known, self._now())
+        known = await rolled(self._reader, self._settings)
+        now = self._now()
+        hours = latest_hours(length, known, now)
         if hours is None:
             return None
         sums, at = await self._rolled.value((known.number, hours), lambda: self._read_rolled(hours))
-        return _Sums(hours.start, hours.end, period, sums, at, await pending(self._reader, hours))
+        waiting = await pending(self._reader, hours)
+        return _Sums(hours.start, hours.end, period, sums, at, waiting, notes(known, hours, now, until_now=True))
 
     async def _read_rolled(self, hours: Hours) -> tuple[Energy, datetime]:
         row = await self._reader.row("fleet_rolled", *hours.parts)
@@ -201,6 +206,7 @@ def _energy_answer(sums: _Sums) -> FleetEnergy:
         coverage=sums.energy.coverage,
         computed_at=rfc3339(sums.computed_at),
         pending=sums.pending,
+        notes=sums.notes,
     )
 
 

@@ -17,6 +17,7 @@ from hseie.analytics.service import Parts, build
 from hseie.config import Analytics, Config
 from hseie.database import connect, statement
 from hseie.openapi import document
+from hseie.rollup_settings import settings_of
 from tests.described import check_described, closed
 
 NOW = datetime(2026, 2, 9, 12, 30, tzinfo=UTC)
@@ -69,7 +70,9 @@ async def _get(client: Client, path: str, status: int = 200) -> Any:
 
 
 async def _roll(connection: Any, until: datetime = ROLLED) -> None:
-    await connection.execute("UPDATE rollup_state SET closed_until = $1, rolled_until = $1", until)
+    await connection.execute(
+        "UPDATE rollup_state SET closed_until = $1, rolled_until = $1, settings = $2", until, settings_of(CONFIG)
+    )
 
 
 async def _pair(
@@ -297,6 +300,36 @@ async def test_rollups_that_are_behind_say_so(client: Client, connection: Any) -
     body = await _get(client, ALERTS)
     assert (body["to"], "maintenance is behind" in body["notes"][0]) == ("2026-02-09T10:00:00.000Z", True)
     assert (await _get(client, f"{ALERTS}?from=2026-02-08T00:00:00Z&to=2026-02-09T10:00:00Z"))["notes"] == []
+
+
+async def test_rollups_of_other_settings_do_not_pass_for_those_of_now(database_url: str, connection: Any) -> None:
+    await _roll(connection)
+    await _pair(connection, ROLLED - HOUR, 1, "10", "5")
+    another = Config(analytics=Analytics(correlation_window_s=10))
+    for config, others in ((CONFIG, False), (another, True)):
+        async for client in _client(database_url, config):
+            past = f"{ALERTS}?from=2026-02-09T10:00:00Z&to=2026-02-09T12:00:00Z"
+            found = [await _get(client, path) for path in (ALERTS, past)]
+            assert [body["pairs"][0]["lost"] for body in found] == [5.0, 5.0], "they are all there is"
+            stats = await _get(client, f"{STATS}?window=24h")
+            assert stats["alerts"] == (None if others else 1), "here no note says of what"
+            found.append(stats["energy"])
+            for body in found:
+                assert len(body["notes"]) == int(others)
+                assert all("made with other settings" in note for note in body["notes"])
+    # Maintenance has begun: what is not made anew yet is no rollup of theirs, and the range says so.
+    await connection.execute(
+        "UPDATE rollup_state SET rolled_until = $1, settings = $2", ROLLED - 5 * HOUR, settings_of(another)
+    )
+    async for client in _client(database_url, another):
+        body = await _get(client, ALERTS)
+        assert (body["source"], body["pairs"]) == ("raw", [])
+        await _pair(connection, ROLLED - 6 * HOUR, 1, "10", "6")
+        body, energy = await _get(client, ALERTS), (await _get(client, f"{STATS}?window=24h"))["energy"]
+        assert body["pairs"][0]["lost"] == 4.0
+        for told in (body, energy):
+            assert told["to"] == "2026-02-09T07:00:00.000Z"
+            assert ["maintenance is behind" in note for note in told["notes"]] == [True]
 
 
 async def test_where_the_latest_minutes_are_too_many_rows_the_latest_hour_answers(

@@ -15,7 +15,7 @@ from hseie.analytics.alerts import WINDOW, AlertsRoute
 from hseie.analytics.correlation import Energy, energy, hundredths, segments
 from hseie.analytics.kept import Kept, KeptWhileTrue
 from hseie.analytics.query import Query
-from hseie.analytics.reader import Reader
+from hseie.analytics.reader import Reader, TooManyQueriesError
 from hseie.analytics.representation import as_json
 from hseie.analytics.rolled import HOUR, Hours, latest_hours, notes, pending, rolled
 from hseie.answers import Fleet, FleetEnergy, rfc3339
@@ -154,8 +154,8 @@ class FleetRoute:
     async def _counts(self, length: timedelta) -> tuple[int | None, int | None]:
         try:
             return await self._alerts.counts(length)
-        except DatabaseUnavailableError:
-            return None, None  # as in _read_sums
+        except (DatabaseUnavailableError, TooManyQueriesError):
+            return None, None  # as in _read_sums; or many ask for alerts of many windows
 
     async def _latest_sums(self) -> _Sums | None:
         # Where the latest minutes are too many rows, the latest hour is there as soon as it is rolled up.

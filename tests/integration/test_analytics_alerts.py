@@ -164,9 +164,9 @@ async def test_a_vehicle_that_has_changed_its_meter_is_two_pairs(client: Client,
     assert [(pair["meterId"], pair["lost"]) for pair in body["pairs"]] == [("NEW", 8.0)]
 
 
-async def test_what_is_kept_is_let_go_when_rollups_change_and_no_sooner(
-    client: Client, connection: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that readers have run."""
     asked: list[str] = []
     rows = Reader.rows
 
@@ -175,6 +175,44 @@ async def test_what_is_kept_is_let_go_when_rollups_change_and_no_sooner(
         return await rows(self, name, *values, **more)
 
     monkeypatch.setattr(Reader, "rows", counted)
+    return asked
+
+
+async def test_any_threshold_is_answered_from_what_is_kept_and_right(
+    client: Client, connection: Any, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hseie.analytics.alerts.LIMIT_MAX", 3)
+    monkeypatch.setattr("hseie.analytics.alerts.LIMIT_DEFAULT", 3)
+    await _roll(connection)
+    for number, dc in enumerate(("1", "2", "3", "4", "4", "9", "100", "99.99", "250"), start=1):
+        await _pair(connection, ROLLED - HOUR, number, "10", dc)
+    for threshold, found in (
+        (0, 0), (10, 0), (10.01, 1), (30, 2), (30.001, 3), (40, 3), (40.5, 5), (90, 5), (95, 6), (1000, 7),
+    ):  # fmt: skip
+        for limit in (1, 3):
+            body = await _get(client, f"{ALERTS}?threshold={threshold}&limit={limit}")
+            worst = [pair["vehicleId"] for pair in body["pairs"]]
+            assert (body["totalPairs"], worst) == (found, [f"VEHICLE_{n}" for n in (1, 2, 3)][: min(found, limit)])
+    assert asked.count("alerts_pairs") == 1
+    assert (await _get(client, STATS))["alerts"] == 5
+    assert asked.count("alerts_pairs") == 1, "it is the same window"
+    assert (await _get(client, f"{ALERTS}?limit=4", 400))["code"] == "bad_parameter", "more than is kept"
+
+
+async def test_the_fleet_is_told_of_also_where_too_many_wait_for_alerts(
+    client: Client, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _roll(connection)
+    await _pair(connection, ROLLED - HOUR, 1, "10", "5")
+    monkeypatch.setattr("hseie.analytics.kept.WAITING_MAX", 0)
+    assert (await _get(client, ALERTS, 503))["code"] == "overloaded"
+    body = await _get(client, STATS)
+    assert (body["alerts"], body["totalVehicles"]) == (None, 0)
+
+
+async def test_what_is_kept_is_let_go_when_rollups_change_and_no_sooner(
+    client: Client, connection: Any, asked: list[str]
+) -> None:
     await _roll(connection)
     await _pair(connection, ROLLED - HOUR, 1, "10", "5")
     await _pair(connection, ROLLED - 2 * HOUR, 2, "10", "10")

@@ -102,7 +102,7 @@ class DeviceReadings:
         rows = await self._reader.rows("archive_parts", self._kind.name, start.date(), (end - _MICROSECOND).date())
         return [Part.of(row) for row in rows]
 
-    async def archived(self, device: str, span: Span, most: int | None, *, ascending: bool) -> list[Archived]:
+    async def archived(self, device: str, span: Span, most: int, *, ascending: bool) -> list[Archived]:
         """Return the first `most` rows that the archive holds of [start, end), corrected ones too."""
         parts = await self.parts(*span)
         if not parts:

@@ -233,6 +233,23 @@ async def test_a_mark_that_comes_while_its_bucket_is_made_anew_stays(fresh: Worl
     await fresh.prove()
 
 
+async def test_marks_that_say_the_same_are_consumed_so_many_at_a_time(
+    fresh: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fresh.store(meter(NOON, 5), meter(NOON, 5, "METER_2"))
+    await fresh.round(NOON + 2 * HOUR)
+    for count in range(5):
+        await fresh.store(meter(NOON + seconds(count), 5))
+    await fresh.store(meter(NOON + seconds(1), 5, "METER_2"))
+    monkeypatch.setattr("hseie.maintenance.marks.IDS_AT_ONCE", 4)
+    monkeypatch.setattr("hseie.maintenance.marks.MARKS_AT_ONCE", 6)
+    consumed = []
+    while count := await fresh.duty._marks.consume(fresh.maintenance):
+        consumed.append(count)
+    assert consumed == [3, 3], "two of each hour, or all there are; then of one hour all that are left"
+    await fresh.prove()
+
+
 async def test_a_mark_of_an_hour_that_is_not_rolled_up_waits(fresh: World) -> None:
     await fresh.round(NOON)
     await rollup_state.close(fresh.maintenance, NOON + 2 * HOUR)

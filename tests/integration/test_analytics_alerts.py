@@ -290,6 +290,18 @@ async def test_silence_is_measured_in_a_devices_own_cadences(client: Client, con
     assert (await _get(client, STATS))["silentDevices"] == 6
 
 
+async def test_all_devices_are_not_looked_at_for_every_question(
+    database_url: str, connection: Any, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hseie.analytics.kept.KEEP_MIN_S", 60.0)
+    await _minute(connection, 1, "10", "5")
+    async for client in _client(database_url):
+        for _ in range(3):
+            await _get(client, ALERTS)
+            await _get(client, STATS)
+    assert (asked.count("alerts_silent"), asked.count("fleet_oldest")) == (2, 2), "once for each kind"
+
+
 async def _minute(connection: Any, number: int, ac: str, dc: str) -> None:
     at = NOW - timedelta(minutes=1)
     await connection.execute(

@@ -101,7 +101,11 @@ class FleetEnergy(_Answer):
     coverage: Coverage
     computed_at: Time
     pending: Annotated[
-        int, msgspec.Meta(description="late readings' marks that wait for the rollups behind this; 0 where it is raw")
+        int,
+        msgspec.Meta(
+            description="what waits to change the rollups behind this: late readings' marks, and vehicles that another "
+            "meter feeds by their ids than these were made with; 0 where it is raw"
+        ),
     ] = 0
     notes: Annotated[list[str], msgspec.Meta(description="what a reader should know of these figures, for people")] = (
         msgspec.field(default_factory=list)

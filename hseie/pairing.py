@@ -86,6 +86,12 @@ def candidates(vehicle_id: str, vehicle_prefix: str, meter_prefix: str) -> list[
     ]
 
 
+def candidate_pairs(vehicles: Iterable[str], vehicle_prefix: str, meter_prefix: str) -> tuple[list[str], list[str]]:
+    """Return vehicles and the meters that may feed them by their ids, beside each other, the preferred first."""
+    found = [(vehicle, meter) for vehicle in vehicles for meter in candidates(vehicle, vehicle_prefix, meter_prefix)]
+    return [vehicle for vehicle, _ in found], [meter for _, meter in found]
+
+
 def pieces(segments: Iterable[Segment], window: Window) -> list[Piece]:
     """Return what to read of each segment that has a part in the window, so that the window is counted."""
     return [

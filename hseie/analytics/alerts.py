@@ -21,7 +21,8 @@ from hseie.analytics.performance import window_of
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader
 from hseie.analytics.representation import Table, as_csv, as_json, asks_for_csv
-from hseie.analytics.rolled import Hours, Rolled, hours_between, latest_hours, notes, pending, rolled
+from hseie.analytics.rolled import Hours, Rolled, hours_between, latest_hours, notes, rolled
+from hseie.analytics.waiting import Waiting
 from hseie.answers import rfc3339
 from hseie.config import Config
 from hseie.database import Record
@@ -69,8 +70,9 @@ class Judged:
 class AlertsRoute:
     """Answers for the fleet. `now` is the clock."""
 
-    def __init__(self, reader: Reader, config: Config, now: Callable[[], datetime]) -> None:
+    def __init__(self, reader: Reader, config: Config, now: Callable[[], datetime], waiting: Waiting) -> None:
         self._reader = reader
+        self._waiting = waiting
         self._config = config
         self._settings = settings_of(config)
         self._now = now
@@ -114,7 +116,7 @@ class AlertsRoute:
             # The threshold is no part of what is kept: whoever asks for another one is answered from memory.
             pairs = await self._pairs.value((known.number, hours), lambda: self._read_pairs(hours))
             if pairs.known or not until_now:
-                waiting = await pending(self._reader, hours)
+                waiting = await self._waiting.of(known, hours)
                 known_of_them = notes(known, hours, self._now(), until_now=until_now)
                 return Judged(pairs.below(threshold), "rollups", hours.start, hours.end, waiting, known_of_them)
         if not until_now:

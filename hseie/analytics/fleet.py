@@ -17,7 +17,8 @@ from hseie.analytics.kept import Kept, KeptWhileTrue
 from hseie.analytics.query import Query
 from hseie.analytics.reader import Reader, TooManyQueriesError
 from hseie.analytics.representation import as_json
-from hseie.analytics.rolled import HOUR, Hours, latest_hours, notes, pending, rolled
+from hseie.analytics.rolled import HOUR, Hours, latest_hours, notes, rolled
+from hseie.analytics.waiting import Waiting
 from hseie.answers import Fleet, FleetEnergy, rfc3339
 from hseie.config import Config
 from hseie.database import Record
@@ -56,8 +57,11 @@ class _Sums:
 class FleetRoute:
     """Answers for the fleet. `now` is the clock."""
 
-    def __init__(self, reader: Reader, config: Config, now: Callable[[], datetime], alerts: AlertsRoute) -> None:
+    def __init__(
+        self, reader: Reader, config: Config, now: Callable[[], datetime], alerts: AlertsRoute, waiting: Waiting
+    ) -> None:
         self._reader = reader
+        self._waiting = waiting
         self._config = config
         self._settings = settings_of(config)
         self._now = now
@@ -168,7 +172,7 @@ class FleetRoute:
         if hours is None:
             return None
         sums, at = await self._rolled.value((known.number, hours), lambda: self._read_rolled(hours))
-        waiting = await pending(self._reader, hours)
+        waiting = await self._waiting.of(known, hours)
         return _Sums(hours.start, hours.end, period, sums, at, waiting, notes(known, hours, now, until_now=True))
 
     async def _read_rolled(self, hours: Hours) -> tuple[Energy, datetime]:

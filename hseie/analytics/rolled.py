@@ -53,12 +53,6 @@ async def rolled(reader: Reader, settings: str) -> Rolled:
     return Rolled(**row) if row is not None else Rolled(None, 0)
 
 
-async def pending(reader: Reader, hours: Hours) -> int:
-    """Return how many marks wait that may change what rollups say of `hours`. Raises as `rolled`."""
-    row = await reader.row("rollup_pending", hours.start, hours.end)
-    return int(row["pending"]) if row is not None else 0
-
-
 def notes(known: Rolled, hours: Hours, now: datetime, *, until_now: bool) -> list[str]:
     """Return what a reader of figures made from rollups of `hours` should know of these, for people; `until_now`: he
     asked for the time up to now."""

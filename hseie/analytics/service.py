@@ -31,6 +31,7 @@ from hseie.analytics.query import BadParameterError
 from hseie.analytics.reader import Reader, TooManyQueriesError
 from hseie.analytics.receipts import ReceiptRoutes
 from hseie.analytics.sums import VehicleSums
+from hseie.analytics.waiting import Waiting
 from hseie.archive import Archive
 from hseie.config import Config
 from hseie.errors import ArchiveUnavailableError, DatabaseUnavailableError, NotReachableError
@@ -137,8 +138,9 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
         app.middlewares.append(entrance(parts.doorman, bound_to_certificates=bound))
     app.middlewares.append(_not_now)
     shards = config.writer.shards
-    alerts = AlertsRoute(parts.reader, config, parts.now)
-    fleet = FleetRoute(parts.reader, config, parts.now, alerts)
+    waiting = Waiting(parts.reader, config)
+    alerts = AlertsRoute(parts.reader, config, parts.now, waiting)
+    fleet = FleetRoute(parts.reader, config, parts.now, alerts, waiting)
     health = HealthRoutes(parts.probe, parts.node, parts.now, shards)
     live = LiveRoute(parts.reader, parts.node, health, fleet, shards)
     archive = Archive.of(config)

@@ -250,6 +250,46 @@ async def test_marks_count_where_they_may_change_something(client: Client, conne
     assert (await _get(client, f"{ALERTS}?window=1h"))["pending"] == 3
 
 
+async def test_a_vehicle_that_a_new_meter_feeds_waits_too(
+    client: Client, connection: Any, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new meter's readings come in time, so that nothing is marked; but rollups say that nobody fed the vehicle."""
+    await _roll(connection)
+
+    async def pending() -> tuple[int, int]:
+        stats = await _get(client, f"{STATS}?window=24h")
+        return (await _get(client, ALERTS))["pending"], stats["energy"]["pending"]
+
+    for number in (1, 2, 3):
+        await _pair(connection, ROLLED - HOUR, number, "10", "5", meter="")
+        await connection.execute("INSERT INTO vehicle_current VALUES ($1, $2, 1, 1, 1)", f"VEHICLE_{number}", NOW)
+        await connection.execute("INSERT INTO pair_by_id VALUES ($1, '')", f"VEHICLE_{number}")
+    assert await pending() == (0, 0)
+    assert await pending() == (0, 0)
+    assert asked.count("pairing_otherwise") == 1, "nothing is new"
+    await connection.execute("INSERT INTO meter_current VALUES ('METER_1', $1, 1, 1)", NOW)
+    assert await pending() == (1, 1)
+    await connection.execute(
+        "INSERT INTO rollup_mark (kind, device_id, bucket) VALUES ('meter', 'M', $1)", ROLLED - HOUR
+    )
+    assert await pending() == (2, 2)
+    assert (await _get(client, f"{ALERTS}?from=2026-02-01T00:00:00Z&to=2026-02-02T00:00:00Z"))["pending"] == 0
+    await connection.execute("INSERT INTO vehicle_current VALUES ('VEHICLE_4', $1, 1, 1, 1)", NOW)
+    assert await pending() == (2, 2), "it has no past"
+    await _device(connection, "METER_4", 0, 60)
+    assert await pending() == (3, 3), "its meter has one"
+    monkeypatch.setattr("hseie.analytics.waiting.LOOKED_AT_MAX", 1)
+    await connection.execute("INSERT INTO vehicle_current VALUES ('VEHICLE_5', $1, 1, 1, 1)", NOW)
+    assert await pending() == (4, 4), "it is not looked at"
+    await connection.execute(
+        "INSERT INTO pair_by_id SELECT vehicle_id, '' FROM vehicle_current ON CONFLICT DO NOTHING;"
+        " UPDATE pair_by_id SET meter_id = 'METER_' || right(vehicle_id, 1) WHERE right(vehicle_id, 1) IN ('1', '4')"
+    )
+    assert await pending() == (1, 1)
+    await connection.execute("UPDATE rollup_state SET settings = 'others'")
+    assert await pending() == (6, 6), "all vehicles"
+
+
 async def _device(connection: Any, name: str, silent_s: float, *readings: int) -> None:
     """A meter that was heard of so long ago; `readings` of its closed hours, the latest first."""
     await connection.execute("INSERT INTO meter_current VALUES ($1, $2, 1, 1)", name, NOW - timedelta(seconds=silent_s))

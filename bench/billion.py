@@ -100,7 +100,7 @@ class Growth:
         log = structlog.get_logger()
         archiving = ArchiveDuty(log, self.config)
         try:
-            for duty in (RollupDuty(log, self.config), archiving):
+            for duty in (RollupDuty(log, self.config, url), archiving):
                 began = time.monotonic()
                 await self._work(url, duty, midnight + NIGHT)
                 _say(f"{midnight - DAY:%Y-%m-%d} {duty.name}: {time.monotonic() - began:.0f} s")

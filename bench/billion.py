@@ -100,14 +100,18 @@ class Growth:
         log = structlog.get_logger()
         archiving = ArchiveDuty(log, self.config)
         try:
-            for duty in (RollupDuty(log, self.config), archiving):
-                began = time.monotonic()
-                await self._work(url, duty, midnight + NIGHT)
-                _say(f"{midnight - DAY:%Y-%m-%d} {duty.name}: {time.monotonic() - began:.0f} s")
+            await asyncio.gather(
+                *(self._duty(url, duty, midnight) for duty in (RollupDuty(log, self.config, url), archiving))
+            )
             if trouble := archiving.report()["archive_trouble"]:
                 raise SystemExit(f"the archive is held up: {trouble} {archiving.report()['archive_trouble_reason']}")
         finally:
             await archiving.archive.close()
+
+    async def _duty(self, url: str, duty: Any, midnight: datetime) -> None:
+        began = time.monotonic()
+        await self._work(url, duty, midnight + NIGHT)
+        _say(f"{midnight - DAY:%Y-%m-%d} {duty.name}: {time.monotonic() - began:.0f} s")
 
     async def _work(self, url: str, duty: Any, now: datetime) -> None:
         """Let a duty do all that is due at a time."""

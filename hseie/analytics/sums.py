@@ -57,7 +57,7 @@ class _Outset:
 
     segments: list[Segment]
     trust: Trust
-    archived: dict[Kind, set[date]]
+    archived: dict[Kind, set[date]]  # of which files have readings
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,14 @@ class VehicleSums:
 
     What is asked of the database depends on what it says: how far rollups are, which meter feeds the vehicle. Both are
     nearly always as they were for the question before. So they are guessed, and one statement says both what they are
-    and the sums of the guess; where it was wrong, the statement is asked again with what is known then, in the same
-    snapshot.
+    and the sums of the guess. Where it was wrong, or is not enough, it is asked again with what is known then, and
+    others, in a snapshot.
     """
 
-    def __init__(self, reader: Reader, archive: Archive, config: Config) -> None:
+    def __init__(self, reader: Reader, archive: Archive, config: Config, at_once: Reader | None = None) -> None:
+        """`at_once`: the reader for that one statement, if it is not the same."""
         self._reader = reader
+        self._at_once = at_once or reader
         self._archive = archive
         self._config = config
         self._settings = settings_of(config)
@@ -103,27 +105,40 @@ class VehicleSums:
         Raises DatabaseUnavailableError, TooManyQueriesError and ArchiveUnavailableError.
         """
         meters = candidates(vehicle_id, self._config.analytics.vehicle_prefix, self._config.analytics.meter_prefix)
+        guess = self._guess(vehicle_id, meters, window)
+        plan = _Plan.of(guess, window)
+        found = await self._ask(self._at_once, vehicle_id, meters, guess, plan)
+        if "vehicle" not in found:
+            return None
+        outset = self._outset(vehicle_id, found, window)
+        guessed = outset == guess or (outset is not None and _Plan.of(outset, window) == plan)
+        if outset is not None and guessed and self._is_plain(outset, plan):
+            self._remember(vehicle_id, outset)
+            return _sums(plan, outset, [*found["rollups"], *found["raw"]])
+        return await self._step_by_step(vehicle_id, meters, window, outset or guess)
+
+    async def _step_by_step(
+        self, vehicle_id: str, meters: Sequence[str], window: Window, outset: _Outset
+    ) -> Sums | None:
+        """Return the sums in several statements that see one moment. `outset`: the first guess."""
         async with self._reader.snapshot() as snapshot:
-            outset = self._guess(vehicle_id, meters, window)
             plan = _Plan.of(outset, window)
             while True:
                 found = await self._ask(snapshot, vehicle_id, meters, outset, plan)
                 if "vehicle" not in found:
                     return None
-                outset = await self._outset(snapshot, vehicle_id, meters, found, window)
+                known = self._outset(vehicle_id, found, window)
+                outset = known or await self._claimed(snapshot, vehicle_id, meters, found, window)
                 guessed, plan = plan, _Plan.of(outset, window)
                 if guessed == plan:
                     break
             self._remember(vehicle_id, outset)
-            rows = [*found["rollups"], *await self._raw(snapshot, outset, plan, found["raw"])]
-        energy = sum((Energy.of(row) for row in rows), Energy())
-        events = sorted({event for row in rows for event in row["events"] or ()})
-        return Sums(plan.window, outset.segments, energy, events)
+            return _sums(plan, outset, [*found["rollups"], *await self._raw(snapshot, outset, plan, found["raw"])])
 
     def _guess(self, vehicle_id: str, meters: Sequence[str], window: Window) -> _Outset:
         usual = next((meter for meter in meters if meter != vehicle_id), None)
         segment = Segment(vehicle_id, self._fed_by.get(vehicle_id, usual), *_around(window))
-        return _Outset([segment], Trust(self._rolled_until, margin=2 * window.tolerance), {})
+        return _Outset([segment], Trust(self._rolled_until, margin=2 * window.tolerance), _archived_days({}))
 
     def _remember(self, vehicle_id: str, outset: _Outset) -> None:
         self._rolled_until = outset.trust.rolled_until or self._rolled_until
@@ -133,7 +148,7 @@ class VehicleSums:
             del self._fed_by[next(iter(self._fed_by))]
 
     async def _ask(
-        self, snapshot: Snapshot, vehicle_id: str, meters: Sequence[str], outset: _Outset, plan: _Plan
+        self, reader: Reader | Snapshot, vehicle_id: str, meters: Sequence[str], outset: _Outset, plan: _Plan
     ) -> dict[str, list[Record]]:
         """Return what there is to know, and the sums of a plan, as rows by what they are."""
         hours, days = plan.division.hours, plan.division.days
@@ -141,7 +156,7 @@ class VehicleSums:
         # Pieces with a register among them, or far apart, are no business of this statement.
         apart = len(_stretches(plan.counted)) > 1
         plain = [] if apart or self._registers(outset.segments, plan.division.raw) else plan.counted
-        rows = await snapshot.rows(
+        rows = await reader.rows(
             "performance_at_once",
             *meeting_arguments(plain, plan.window.tolerance, self._config.device)[:PLAIN],
             vehicle_id,
@@ -156,7 +171,14 @@ class VehicleSums:
             found.setdefault(row["what"], []).append(row)
         return found
 
-    async def _outset(
+    def _outset(self, vehicle_id: str, found: dict[str, list[Record]], window: Window) -> _Outset | None:
+        """Return what there is to know; None where the meters have to be asked for, because something is claimed."""
+        if "claimed" in found:
+            return None
+        segments = [Segment(vehicle_id, found["by_id"][0]["name"], *_around(window))]
+        return _Outset(segments, self._trust(found, window), _archived_days(found))
+
+    async def _claimed(
         self,
         snapshot: Snapshot,
         vehicle_id: str,
@@ -164,17 +186,18 @@ class VehicleSums:
         found: dict[str, list[Record]],
         window: Window,
     ) -> _Outset:
-        archived: dict[Kind, set[date]] = {
-            kind: {row["starts"].date() for row in found.get("archived", ()) if row["name"] == kind.name}
-            for kind in (METER, VEHICLE)
-        }
-        if "claimed" in found:
-            vehicles = [vehicle_id] * len(meters)
-            fed = await snapshot.rows("performance_segments", vehicles, meters, *_around(window))
-            segments = [Segment(**row) for row in fed]
-        else:
-            segments = [Segment(vehicle_id, found["by_id"][0]["name"], *_around(window))]
-        return _Outset(segments, self._trust(found, window), archived)
+        rows = await snapshot.rows("performance_segments", [vehicle_id] * len(meters), meters, *_around(window))
+        return _Outset([Segment(**row) for row in rows], self._trust(found, window), _archived_days(found))
+
+    def _is_plain(self, outset: _Outset, plan: _Plan) -> bool:
+        """Return whether one statement has all that is read for a plan: no register, no file, all of it together."""
+        return (
+            len(_stretches(plan.counted)) <= 1
+            and not self._registers(outset.segments, plan.division.raw)
+            and not any(
+                _touch(days, piece.starts, piece.ends) for days in outset.archived.values() for piece in plan.counted
+            )
+        )
 
     def _trust(self, found: dict[str, list[Record]], window: Window) -> Trust:
         kept = found["kept"][0]
@@ -186,8 +209,8 @@ class VehicleSums:
             rolled_until=found["rolled"][0]["ends"],
             hours_from=kept["starts"],
             days_from=kept["ends"],
-            marks=[hour for name, hour in marks if name not in registers],
-            register_marks=[hour for name, hour in marks if name in registers],
+            marks=tuple(hour for name, hour in marks if name not in registers),
+            register_marks=tuple(hour for name, hour in marks if name in registers),
             given_up=frozenset(row["starts"].date() for row in found.get("dropped", ())),
             margin=2 * window.tolerance,
             # Rollups made with other settings, or with another meter than the ids say now, are made anew and not read.
@@ -213,9 +236,8 @@ class VehicleSums:
             *await self._given(snapshot, METER, outset.archived[METER], plan.counted),
             *await self._given(snapshot, VEHICLE, outset.archived[VEHICLE], plan.counted),
         ]
-        plain_ones = not given and not self._registers(outset.segments, plan.division.raw)
         stretches = _stretches(plan.counted)
-        if plain_ones and len(stretches) <= 1:
+        if not given and len(stretches) <= 1 and not self._registers(outset.segments, plan.division.raw):
             return plain
         rows: list[Record] = []
         for near in stretches:
@@ -257,10 +279,9 @@ class VehicleSums:
     ) -> list[tuple[Any, ...]]:
         """Return what files hold of a device in a span, at most the newest `most` if these are enough."""
         device, start, end = read
-        first, last = start.astimezone(UTC).date(), (end - _MICROSECOND).astimezone(UTC).date()
-        if not any(first <= day <= last for day in days):
+        if not _touch(days, start, end):
             return []
-        parts = [Part.of(row) for row in await snapshot.rows("archive_parts", kind.name, first, last)]
+        parts = [Part.of(row) for row in await snapshot.rows("archive_parts", kind.name, *_days(start, end))]
         limit = most if newest_first else most + 1
         if self._reading_files >= self._reading_files_max:
             raise TooManyQueriesError("other questions wait for the archive")
@@ -277,6 +298,31 @@ class VehicleSums:
         if len(rows) > most:
             raise ArchiveUnavailableError("more of them than one answer may take are not in rollups at the moment")
         return rows
+
+
+def _sums(plan: _Plan, outset: _Outset, rows: Iterable[Record]) -> Sums:
+    found = list(rows)
+    energy = sum((Energy.of(row) for row in found), Energy())
+    events = sorted({event for row in found for event in row["events"] or ()})
+    return Sums(plan.window, outset.segments, energy, events)
+
+
+def _archived_days(found: dict[str, list[Record]]) -> dict[Kind, set[date]]:
+    return {
+        kind: {row["starts"].date() for row in found.get("archived", ()) if row["name"] == kind.name}
+        for kind in (METER, VEHICLE)
+    }
+
+
+def _days(start: datetime, end: datetime) -> tuple[date, date]:
+    """Return the first and the last UTC day that [start, end) touches."""
+    return start.astimezone(UTC).date(), (end - _MICROSECOND).astimezone(UTC).date()
+
+
+def _touch(days: set[date], start: datetime, end: datetime) -> bool:
+    """Return whether [start, end) touches one of the UTC days."""
+    first, last = _days(start, end)
+    return any(first <= day <= last for day in days)
 
 
 def _around(window: Window) -> Span:

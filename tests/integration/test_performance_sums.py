@@ -490,18 +490,25 @@ def test_a_guess_saves_a_statement_and_no_more(
 ) -> None:
     """What was so for the question before is taken to be so, and looked at all the same."""
     asked: list[str] = []
-    rows = Snapshot.rows
 
-    async def counted(self: Snapshot, name: str, *values: Any, kind: Kind | None = None) -> Any:
-        asked.append(name)
-        return await rows(self, name, *values, kind=kind)
+    def counted(asker: type[Reader | Snapshot]) -> Any:
+        rows = asker.rows
+
+        async def noted(self: Any, name: str, *values: Any, kind: Kind | None = None) -> Any:
+            asked.append(f"{asker.__name__} {name}")
+            return await rows(self, name, *values, kind=kind)
+
+        return noted
+
+    at_once, again = "Reader performance_at_once", "Snapshot performance_at_once"
 
     async def play() -> None:
         start, end = MIDNIGHT - 4 * HOUR, MIDNIGHT - HOUR
         await _filled(world, start, end)
         await world.round(end + timedelta(minutes=3))
         sums = VehicleSums(world.reader, world.archive, world.config)
-        monkeypatch.setattr(Snapshot, "rows", counted)
+        for asker in (Reader, Snapshot):
+            monkeypatch.setattr(asker, "rows", counted(asker))
 
         async def correlated() -> int:
             asked.clear()
@@ -509,10 +516,10 @@ def test_a_guess_saves_a_statement_and_no_more(
             assert found is not None
             return found.energy.correlated
 
-        assert (await correlated(), asked) == (36, ["performance_at_once"] * 2), "nothing is known at first"
-        assert (await correlated(), asked) == (36, ["performance_at_once"])
+        assert (await correlated(), asked) == (36, [at_once, again]), "nothing is known at first"
+        assert (await correlated(), asked) == (36, [at_once]), "nor a snapshot"
         await world.store(_row("meter", "METER_1", end - timedelta(minutes=5), "2"))
-        assert (await correlated(), asked) == (36, ["performance_at_once"] * 2), "a mark was not to be guessed"
+        assert (await correlated(), asked) == (36, [at_once, again]), "a mark was not to be guessed"
         await world.store(_row("meter", "VEHICLE_1", end - timedelta(minutes=5), "1"))
         assert await correlated() == 1, "another meter by the same id"
         await world.writer.execute("DELETE FROM meter_current WHERE meter_id = 'VEHICLE_1'")
@@ -550,3 +557,7 @@ async def test_plans_are_kept_where_history_has_few_days(database_url: str, raw_
     async with reader._connection("tests") as connection:
         assert await connection.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
     await reader.close(1.0)
+    at_once = await Reader.open(config, database_url, "tests", 1, keeps_plans=True)
+    async with at_once._connection("tests") as connection:
+        assert await connection.fetchval("SHOW plan_cache_mode") == (mode or "force_custom_plan")
+    await at_once.close(1.0)

@@ -37,6 +37,7 @@ class World:
         self.url = url
         self.facts = Facts()
         self.now: datetime
+        self._paired: set[tuple[str, datetime]] = set()
 
     async def open(self) -> "World":
         self.writer = await connect(self.url, "writer", 10)
@@ -71,6 +72,25 @@ class World:
         self.facts = Facts()
         self.restart()
         self.now = now
+        self._paired.clear()
+
+    async def take(self, step: tuple[str, Any]) -> None:
+        """Do what one of the steps in rollup_steps says."""
+        name, what = step
+        if name == "store":
+            await self.store(*what)
+        elif name == "pair":
+            vehicle, meter, start, length = what
+            if (vehicle, start) not in self._paired:
+                self._paired.add((vehicle, start))
+                await self.pair(vehicle, meter, start, start + length)
+        elif name == "restart":
+            self.restart()
+        elif name == "archive":
+            if self.archive.available:
+                await self.put_away(what)
+        else:
+            await self.round(what)
 
     async def store(self, *rows: tuple[str, str, datetime, Values]) -> None:
         """Store readings in one transaction as a writer does, marks among them."""

@@ -21,8 +21,8 @@ from hseie.errors import ArchiveUnavailableError, DatabaseUnavailableError
 from hseie.pairing import Window
 from hseie.readings import Kind
 from tests.integration.rollup_oracle import DAY, HOUR, Facts, pairs, stretches
+from tests.integration.rollup_steps import MIDNIGHT, VEHICLES, moments, readings, steps
 from tests.integration.rollup_world import World, configured
-from tests.integration.test_rollups import MIDNIGHT, VEHICLES, moments, readings, steps
 
 MARK = "INSERT INTO rollup_mark (kind, device_id, bucket) SELECT {} FROM rollup_state"
 
@@ -65,6 +65,9 @@ class Asked(World):
         found = await asked.of(vehicle, Window(start, end, self.facts.tolerance))
         assert found is not None
         return found
+
+    async def put_away(self, day: datetime) -> None:
+        """Of lives that go on, nothing is archived: maintenance here has no such archive."""
 
     async def without_readings(self) -> None:
         """Take all readings away, so that only rollups can answer."""
@@ -110,12 +113,6 @@ def events_by_hand(facts: Facts, vehicle: str, start: datetime, end: datetime) -
 
 
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
 def world(database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Asked]:
     world = runner.run(Asked(configured(tmp_path), database_url).open())
     runner.run(world.reset(MIDNIGHT - 5 * HOUR))
@@ -143,17 +140,8 @@ def test_at_any_moment_sums_say_what_the_rows_say(
 ) -> None:
     async def play() -> None:
         await world.reset(MIDNIGHT - 5 * HOUR)
-        paired = set()
-        for name, what in steps:
-            if name == "store":
-                await world.store(*what)
-            elif name == "pair":
-                vehicle, meter, start, length = what
-                if (vehicle, start) not in paired:
-                    paired.add((vehicle, start))
-                    await world.pair(vehicle, meter, start, start + length)
-            elif name == "round":
-                await world.round(what)
+        for step in steps:
+            await world.take(step)
             for window in asked:
                 await check(world, *window)
         await world.round(MIDNIGHT + timedelta(days=1, hours=2))

@@ -15,9 +15,9 @@ from hseie.errors import ArchiveUnavailableError
 from hseie.pairing import candidates
 from hseie.rollup_settings import settings_of
 from tests.integration.rollup_oracle import DAY, HOUR
+from tests.integration.rollup_steps import MIDNIGHT, NOON, meter, vehicle
 from tests.integration.rollup_world import configured
 from tests.integration.test_performance_sums import Asked, FakeArchive, by_hand
-from tests.integration.test_rollups import MIDNIGHT, NOON, meter, vehicle
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ class Reader:
         self.outcomes: dict[str, int] = {}  # of all queries
         self.seconds = Histogram(histogram.SECONDS)  # of those that were answered
         self._away = False
+        self.connections = connections
         self.busy_max = connections * (1 + WAITING_PER_CONNECTION)
 
     @classmethod

@@ -73,7 +73,7 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     """
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
-    quick = await Reader.open(config, postgres_url, f"{child.name}-current", QUICK_CONNECTIONS)
+    quick = await Reader.open(config, postgres_url, f"{child.name}-current", QUICK_CONNECTIONS, keeps_plans=True)
     at_once = await Reader.open(
         config, postgres_url, f"{child.name}-performance", config.analytics.connections, keeps_plans=True
     )

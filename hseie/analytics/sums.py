@@ -4,29 +4,22 @@ The answer is the same either way. All of it is read in one snapshot, and archiv
 that correlates: what is in a file and in history is one reading, as it has one id.
 """
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import date, datetime
 
 from hseie.analytics.correlation import Energy
-from hseie.analytics.reader import Reader, Snapshot, TooManyQueriesError
+from hseie.analytics.given import GivenReadings, touches
+from hseie.analytics.reader import Reader, Snapshot
 from hseie.analytics.rolled import DAY
 from hseie.analytics.spans import Division, Span, Trust, divide, widened
-from hseie.archive import Archive, Part
+from hseie.archive import Archive
 from hseie.config import Config
 from hseie.database import Record
-from hseie.errors import ArchiveUnavailableError
-from hseie.pairing import PLAIN, Given, Piece, Segment, Window, candidates, meeting_arguments, pieces
-from hseie.predecessors import registers_before
+from hseie.pairing import PLAIN, Piece, Segment, Window, candidates, meeting_arguments, pieces
 from hseie.readings import METER, VEHICLE, Kind
 from hseie.registers import REACH, is_register
 from hseie.rollup_settings import settings_of
-
-# Archived readings of one kind that one answer may take; they pass through this process. Rollups are there for archived
-# days, so that only edges are read, and what came late.
-ARCHIVED_MAX = 200_000
 
 # Vehicles of which is remembered what fed them; of others it is guessed by their ids.
 GUESSES_MAX = 20_000
@@ -34,8 +27,6 @@ GUESSES_MAX = 20_000
 # Readings that lie farther apart are asked for one by one: a statement plans all partitions between its first and its
 # last. Below, another statement costs more than these.
 APART = 2 * DAY
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -90,14 +81,11 @@ class VehicleSums:
         """`at_once`: the reader for that one statement, if it is not the same."""
         self._reader = reader
         self._at_once = at_once or reader
-        self._archive = archive
         self._config = config
         self._settings = settings_of(config)
         self._rolled_until: datetime | None = None
         self._fed_by: dict[str, str | None] = {}  # guesses, the latest vehicles last
-        # A question that waits for files keeps its connection: one is left for those that need none.
-        self._reading_files_max = max(1, config.analytics.connections - 1)
-        self._reading_files = 0
+        self._given = GivenReadings(archive, config)
 
     async def of(self, vehicle_id: str, window: Window) -> Sums | None:
         """Return the sums of a window; None for a vehicle of which no reading was ever stored.
@@ -195,26 +183,26 @@ class VehicleSums:
             len(_stretches(plan.counted)) <= 1
             and not self._registers(outset.segments, plan.division.raw)
             and not any(
-                _touch(days, piece.starts, piece.ends) for days in outset.archived.values() for piece in plan.counted
+                touches(piece.starts, piece.ends, days) for days in outset.archived.values() for piece in plan.counted
             )
         )
 
     def _trust(self, found: dict[str, list[Record]], window: Window) -> Trust:
-        kept = found["kept"][0]
+        rolled = found["rolled"][0]
         marks = [(row["name"], row["starts"]) for row in found.get("mark", ())]
         device = self._config.device
         # Of a meter and a vehicle with one id the marks have one name.
         registers = {name for name, _ in marks if any(is_register(kind, name, device) for kind in (METER, VEHICLE))}
         return Trust(
-            rolled_until=found["rolled"][0]["ends"],
-            hours_from=kept["starts"],
-            days_from=kept["ends"],
+            rolled_until=rolled["ends"],
+            hours_from=rolled["starts"],
+            days_from=rolled["since"],
             marks=tuple(hour for name, hour in marks if name not in registers),
             register_marks=tuple(hour for name, hour in marks if name in registers),
             given_up=frozenset(row["starts"].date() for row in found.get("dropped", ())),
             margin=2 * window.tolerance,
             # Rollups made with other settings, or with another meter than the ids say now, are made anew and not read.
-            made_as_now="paired" in found and found["rolled"][0]["name"] == self._settings,
+            made_as_now="paired" in found and rolled["name"] == self._settings,
         )
 
     def _registers(
@@ -233,8 +221,8 @@ class VehicleSums:
     async def _raw(self, snapshot: Snapshot, outset: _Outset, plan: _Plan, plain: Sequence[Record]) -> Sequence[Record]:
         """Return the sums of pieces; `plain` are those of them without registers and without the archive."""
         given = [
-            *await self._given(snapshot, METER, outset.archived[METER], plan.counted),
-            *await self._given(snapshot, VEHICLE, outset.archived[VEHICLE], plan.counted),
+            *await self._given.of(snapshot, METER, outset.archived[METER], plan.counted),
+            *await self._given.of(snapshot, VEHICLE, outset.archived[VEHICLE], plan.counted),
         ]
         stretches = _stretches(plan.counted)
         if not given and len(stretches) <= 1 and not self._registers(outset.segments, plan.division.raw):
@@ -245,58 +233,6 @@ class VehicleSums:
             known = [reading for reading in given if first <= reading.at < last]
             arguments = meeting_arguments(near, plan.window.tolerance, self._config.device, known)
             rows += await snapshot.rows("performance_correlate", *arguments, False)
-        return rows
-
-    async def _given(
-        self, snapshot: Snapshot, kind: Kind, archived: set[date], counted: Sequence[Piece]
-    ) -> Iterable[Given]:
-        """Return what has to be known of one kind besides history: readings in files, and those before registers."""
-        reads = [
-            (device, piece.starts, piece.ends)
-            for piece in counted
-            if (device := piece.meter_id if kind is METER else piece.vehicle_id) is not None
-        ]
-        rows: list[tuple[Any, ...]] = []
-        for device, start, end in reads if archived else ():
-            rows += await self._archived(snapshot, kind, archived, (device, start, end), ARCHIVED_MAX - len(rows))
-        asked = {(device, start) for device, start, _ in reads if is_register(kind, device, self._config.device)}
-        before = await registers_before(snapshot.fetch, kind, asked) if asked else []
-        for device, start in sorted(asked) if archived else ():
-            # A file may hold a newer one than history, which has what came late for an older day.
-            newest = max((row[1] for row in before if row[0] == device and row[1] < start), default=start - REACH)
-            rows += await self._archived(snapshot, kind, archived, (device, newest, start), 1, newest_first=True)
-        return [Given.of(kind, row) for row in [*rows, *before]]
-
-    async def _archived(
-        self,
-        snapshot: Snapshot,
-        kind: Kind,
-        days: set[date],
-        read: tuple[str, datetime, datetime],
-        most: int,
-        *,
-        newest_first: bool = False,
-    ) -> list[tuple[Any, ...]]:
-        """Return what files hold of a device in a span, at most the newest `most` if these are enough."""
-        device, start, end = read
-        if not _touch(days, start, end):
-            return []
-        parts = [Part.of(row) for row in await snapshot.rows("archive_parts", kind.name, *_days(start, end))]
-        limit = most if newest_first else most + 1
-        if self._reading_files >= self._reading_files_max:
-            raise TooManyQueriesError("other questions wait for the archive")
-        self._reading_files += 1
-        try:
-            async with asyncio.timeout(self._config.analytics.statement_timeout_ms / 1000):
-                rows = await self._archive.readings(
-                    parts, kind, [device], start, end, limit=limit, newest_first=newest_first
-                )
-        except TimeoutError:
-            raise ArchiveUnavailableError("the archive did not answer in time") from None
-        finally:
-            self._reading_files -= 1
-        if len(rows) > most:
-            raise ArchiveUnavailableError("more of them than one answer may take are not in rollups at the moment")
         return rows
 
 
@@ -312,17 +248,6 @@ def _archived_days(found: dict[str, list[Record]]) -> dict[Kind, set[date]]:
         kind: {row["starts"].date() for row in found.get("archived", ()) if row["name"] == kind.name}
         for kind in (METER, VEHICLE)
     }
-
-
-def _days(start: datetime, end: datetime) -> tuple[date, date]:
-    """Return the first and the last UTC day that [start, end) touches."""
-    return start.astimezone(UTC).date(), (end - _MICROSECOND).astimezone(UTC).date()
-
-
-def _touch(days: set[date], start: datetime, end: datetime) -> bool:
-    """Return whether [start, end) touches one of the UTC days."""
-    first, last = _days(start, end)
-    return any(first <= day <= last for day in days)
 
 
 def _around(window: Window) -> Span:

@@ -370,9 +370,9 @@ def test_an_answer_takes_so_many_archived_readings_and_no_more(
     async def play() -> None:
         await _filled(world, MIDNIGHT - 3 * HOUR, MIDNIGHT)
         await world.archive_day(date(2026, 2, 9))
-        monkeypatch.setattr("hseie.analytics.sums.ARCHIVED_MAX", 36)
+        monkeypatch.setattr("hseie.analytics.given.ARCHIVED_MAX", 36)
         assert (await world.sums("VEHICLE_1", MIDNIGHT - 3 * HOUR, MIDNIGHT)).energy.correlated == 36
-        monkeypatch.setattr("hseie.analytics.sums.ARCHIVED_MAX", 35)
+        monkeypatch.setattr("hseie.analytics.given.ARCHIVED_MAX", 35)
         with pytest.raises(ArchiveUnavailableError):
             await world.sums("VEHICLE_1", MIDNIGHT - 3 * HOUR, MIDNIGHT)
         assert world.reader.outcomes.get("error", 0) == 0

@@ -232,8 +232,8 @@ ANALYTICS = (
     gauge(
         "hseie_analytics_queries_in_flight_limit",
         "limits.queries_in_flight",
-        "Limit of three pools together, each 51 times its connections: twice `analytics.connections`, and 2 for the "
-        "current states. Above one of them 503 `overloaded`.",
+        "Limit: 51 times the connections of three pools, twice `analytics.connections` and 2 for the current states. "
+        "Above that of one of them 503 `overloaded`.",
     ),
     *_https("analytics"),
     gauge("hseie_analytics_live_listeners", "live_listeners", "Listeners to `/v1/live`, dashboards mostly."),

@@ -251,6 +251,11 @@ MAINTENANCE = (
         "partitions_postponed",
         "Of the latest round: days left for the next, because somebody held a lock.",
     ),
+    gauge(
+        "hseie_maintenance_partitions_foreign",
+        "partitions_foreign",
+        "Partitions of history that are not those of a day; made by hand, they never leave PostgreSQL.",
+    ),
     counter("hseie_maintenance_vacuums_total", "vacuums", "Day partitions vacuumed after their day."),
     counter("hseie_maintenance_vacuum_seconds_total", "vacuum_s", "Time that took."),
     gauge(

@@ -276,7 +276,7 @@ OF_THE_FLEET = {
 # Looks up each device of a day that is given up.
 OF_A_DAY = {"given_up_keep"}
 # Ask the catalog, not the rows.
-OF_THE_CATALOG = {"rollup_raw_days", "vacuum_due", "archive_days", "pair_mark", "audit_hold"}
+OF_THE_CATALOG = {"rollup_raw_days", "vacuum_due", "pair_mark", "audit_hold"}
 
 
 def test_history_without_vacuum_is_looked_up_in_the_heap(vacuumed: Database) -> None:

@@ -428,7 +428,7 @@ def test_questions_about_the_fleet_step_through_the_index(vacuumed: Database, ki
 
 
 def test_a_retry_of_a_dead_letter_finds_the_newest_reading_in_the_index(vacuumed: Database) -> None:
-    plan = vacuumed.plan("dead_letter_current", "METER_007", 1, kind=METER, run=False)
+    plan = vacuumed.plan("dead_letter_current", "METER_007", 1, True, kind=METER, run=False)
     assert plan.ways == {"Index Only Scan"}
     assert {node["Node Type"] for node in plan.nodes} & {"Sort", "Incremental Sort"} == set()
 

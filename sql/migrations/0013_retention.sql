@@ -55,3 +55,16 @@ BEGIN
     EXECUTE format('DROP TABLE %I', child);
 END
 $$;
+
+-- Rollups of a range of time are found by a btree instead of a BRIN index. Once old hours are deleted their pages are used
+-- again, and the summary of such pages reaches from the oldest bucket that was ever there to the newest: of 60 days that are
+-- kept, after 40 days of deleting, half a day a month ago read 50 times as many pages as before (12,239 against 241; the
+-- whole of what had come since). It costs 10 bytes a rollup, since equal keys share an entry, and no time that could be
+-- measured when hours are written.
+DROP INDEX meter_hour_bucket, vehicle_hour_bucket, pair_hour_bucket, meter_day_bucket, vehicle_day_bucket, pair_day_bucket;
+CREATE INDEX meter_hour_bucket ON meter_hour (bucket);
+CREATE INDEX vehicle_hour_bucket ON vehicle_hour (bucket);
+CREATE INDEX pair_hour_bucket ON pair_hour (bucket);
+CREATE INDEX meter_day_bucket ON meter_day (bucket);
+CREATE INDEX vehicle_day_bucket ON vehicle_day (bucket);
+CREATE INDEX pair_day_bucket ON pair_day (bucket);

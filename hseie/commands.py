@@ -149,7 +149,7 @@ def run_reload(config: Config, timeout_s: float, *, as_json: bool) -> ExitCode:
     elif code is ExitCode.OK:
         click.echo(f"changed: {', '.join(answer['changed']) or 'nothing'}")
         click.echo(f"replaced: {', '.join(answer['replaced'])}")
-        for warning in answer["warnings"]:
+        for warning in answer.get("warnings", []):  # an older node says none
             click.echo(f"warning: {warning}", err=True)
     else:
         click.echo(f"hseie: the reload {_WORDS[answer['outcome']]}: {answer['reason']}", err=True)

@@ -2,7 +2,7 @@
 
 Each day is generated, its hours are closed and rolled up, and what is older than the days that are kept goes to the
 archive: by the duties of the maintenance process, which are told that it is the night after that day. While they work
-on one day the next one is generated. Everything is in the database and its folder, so a run that was stopped goes on
+on one day the next ones are generated. Everything is in the database and its folder, so a run that was stopped goes on
 where it was. Between the growing a real node answers questions, with its own maintenance held still.
 """
 
@@ -36,8 +36,9 @@ DAYS = 35
 KEPT_DAYS = 2  # in PostgreSQL
 MILESTONES = (1, 7, 35)
 RESULTS = "billion.json"
-# Per reading: of days that are kept, of one that is archived, and of the rollups of its hour.
-KEPT_BYTES, ARCHIVED_BYTES, ROLLED_BYTES = 250, 8, 8
+# Per reading: of days that are kept, of those in the line, of one that is archived, and of the rollups of its hour.
+KEPT_BYTES, BUILT_BYTES, ARCHIVED_BYTES, ROLLED_BYTES = 250, 160, 8, 8
+LINE_DAYS = 4  # one that is made, one rolled up, one archived, and one between
 MINUTE = timedelta(minutes=1)
 NIGHT = timedelta(minutes=30)  # after midnight, when a day is closed
 # While nothing may move: the log before the first close is a century, no day is old enough, nothing is rolled up.
@@ -45,6 +46,7 @@ STILL = {"HSEIE_MAINTENANCE__ROLLUP_LAG_S": "3155760000", "HSEIE_RETENTION__RAW_
 # Nothing is read back after a crash: the tables are made in the transaction that fills them, and need no log then.
 UNLOGGED = {"wal_level": "minimal", "max_wal_senders": "0"}
 Found = dict[str, Any]
+Line = asyncio.Queue[datetime | None]  # the midnights after days; None after the last one
 
 
 @dataclass
@@ -64,8 +66,8 @@ class Growth:
 
     def check_room(self) -> None:
         a_day = self.devices * 2880
-        in_flight = self.kept_days + 2
-        needed = a_day * (in_flight * KEPT_BYTES + self.days * (ARCHIVED_BYTES + ROLLED_BYTES))
+        postgres = self.kept_days * KEPT_BYTES + LINE_DAYS * BUILT_BYTES
+        needed = a_day * (postgres + self.days * (ARCHIVED_BYTES + ROLLED_BYTES))
         present = sum(file.stat().st_size for file in self.data.rglob("*") if file.is_file())
         check_room(self.data, max(0, needed - present))
 
@@ -82,32 +84,48 @@ class Growth:
         first, until = made or (midnight - self.days * DAY,) * 2
         end = first + days * DAY
         self._began, self._done_before = time.monotonic(), until - first
-        # A step makes one day and tends the one before; the first of a new run tends again what was made last.
-        for day in (until + number * DAY for number in range((end - until) // DAY + 1)):
-            works = [self._tend(url, day, first)] if day > first else []
-            if day < end:
-                works.append(self._make(fleet, day, first))
-            await asyncio.gather(*works)
-            self._say(day - first)
+        # As an assembly line, a day apart at least; a new run begins by tending what the last one made.
+        filled: Line = asyncio.Queue(1)
+        rolled: Line = asyncio.Queue(1)
+        if until > first:
+            filled.put_nowait(until)
+        days_left = [until + number * DAY for number in range((end - until) // DAY)]
+        await asyncio.gather(
+            self._make(fleet, days_left, first, filled),
+            self._roll(url, filled, rolled),
+            self._archive(url, rolled, first),
+        )
         return first, end
 
-    async def _make(self, fleet: Fleet, day: datetime, first: datetime) -> None:
-        kept = day >= first + (self.days - self.kept_days) * DAY
-        await (fleet.fill if kept else fleet.build)(day, day + DAY, _say)
+    async def _make(self, fleet: Fleet, days: list[datetime], first: datetime, filled: Line) -> None:
+        for day in days:
+            kept = day >= first + (self.days - self.kept_days) * DAY
+            await (fleet.fill if kept else fleet.build)(day, day + DAY, _say)
+            await filled.put(day + DAY)
+        await filled.put(None)
 
-    async def _tend(self, url: str, midnight: datetime, first: datetime) -> None:
-        """Do what maintenance does in the night after a day."""
-        log = structlog.get_logger()
-        archiving = ArchiveDuty(log, self.config)
+    async def _roll(self, url: str, filled: Line, rolled: Line) -> None:
+        """Do what maintenance does in the night after each day."""
+        while (midnight := await filled.get()) is not None:
+            await self._duty(url, RollupDuty(structlog.get_logger(), self.config, url), midnight)
+            await rolled.put(midnight)
+        await rolled.put(None)
+
+    async def _archive(self, url: str, rolled: Line, first: datetime) -> None:
+        duty = ArchiveDuty(structlog.get_logger(), self.config)
         try:
-            for duty in (RollupDuty(log, self.config), archiving):
-                began = time.monotonic()
-                await self._work(url, duty, midnight + NIGHT)
-                _say(f"{midnight - DAY:%Y-%m-%d} {duty.name}: {time.monotonic() - began:.0f} s")
-            if trouble := archiving.report()["archive_trouble"]:
-                raise SystemExit(f"the archive is held up: {trouble} {archiving.report()['archive_trouble_reason']}")
+            while (midnight := await rolled.get()) is not None:
+                await self._duty(url, duty, midnight)
+                if trouble := duty.report()["archive_trouble"]:
+                    raise SystemExit(f"the archive is held up: {trouble} {duty.report()['archive_trouble_reason']}")
+                self._say(midnight - first)
         finally:
-            await archiving.archive.close()
+            await duty.archive.close()
+
+    async def _duty(self, url: str, duty: Any, midnight: datetime) -> None:
+        began = time.monotonic()
+        await self._work(url, duty, midnight + NIGHT)
+        _say(f"{midnight - DAY:%Y-%m-%d} {duty.name}: {time.monotonic() - began:.0f} s")
 
     async def _work(self, url: str, duty: Any, now: datetime) -> None:
         """Let a duty do all that is due at a time."""

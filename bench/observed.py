@@ -32,7 +32,7 @@ def rows(url: str, sql: str, *values: Any) -> list[Any]:
 
 async def _close_hours(url: str, data: Path, last: datetime, single: int) -> list[float]:
     config = load(overrides={"node.data": str(data)}).config
-    duty = RollupDuty(structlog.get_logger(), config)
+    duty = RollupDuty(structlog.get_logger(), config, url)
     lag = timedelta(seconds=config.maintenance.rollup_lag_s)
     connection = await open_connection(config, url)
     took_s = []

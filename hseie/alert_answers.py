@@ -50,6 +50,12 @@ class Alerts(msgspec.Struct, rename="camel", kw_only=True):
     pairs: Annotated[list[AlertPair], msgspec.Meta(description="the worst first")]
     total_silent: Annotated[int, msgspec.Meta(description="how many there are, however many are listed")]
     silent: Annotated[list[SilentDevice], msgspec.Meta(description="the longest silent first")]
-    pending: Annotated[int, msgspec.Meta(description="late readings' marks in the range that wait for the rollups")]
+    pending: Annotated[
+        int,
+        msgspec.Meta(
+            description="what waits to change the rollups of the range: late readings' marks, and vehicles that "
+            "another meter feeds by their ids than these were made with"
+        ),
+    ]
     notes: Annotated[list[str], msgspec.Meta(description="what a reader should know, for people")]
     computed_at: Time

@@ -101,8 +101,15 @@ class FleetEnergy(_Answer):
     coverage: Coverage
     computed_at: Time
     pending: Annotated[
-        int, msgspec.Meta(description="late readings' marks that wait for the rollups behind this; 0 where it is raw")
+        int,
+        msgspec.Meta(
+            description="what waits to change the rollups behind this: late readings' marks, and vehicles that another "
+            "meter feeds by their ids than these were made with; 0 where it is raw"
+        ),
     ] = 0
+    notes: Annotated[list[str], msgspec.Meta(description="what a reader should know of these figures, for people")] = (
+        msgspec.field(default_factory=list)
+    )
 
 
 class Fleet(_Answer):
@@ -123,7 +130,9 @@ class Fleet(_Answer):
     energy: FleetEnergy | None
     alerts: Annotated[
         int | None,
-        msgspec.Meta(description="pairs of `/v1/analytics/alerts`; null: they could not be judged, or not in time"),
+        msgspec.Meta(
+            description="pairs of `/v1/analytics/alerts`; null: not judged, by settings of now, or not in time"
+        ),
     ]
     silent_devices: Annotated[
         int | None, msgspec.Meta(description="those of `/v1/analytics/alerts`; null: not told in time")

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import msgspec
 from hseie.config import Config
 from hseie.config_sources import Value, values
 from hseie.errors import ConfigError
-from hseie.readings import ID_PATTERN
+from hseie.readings import ID_PATTERN, KINDS
+from hseie.registers import OF_KIND
 
 # In the one form that browsers send.
 _ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
@@ -135,13 +136,9 @@ def _broken_relations(config: Config) -> list[str]:
             not _is_ours(config.archive_dir, config.data_dir),
             "retention.archive must be a folder of its own: not node.data itself, and not journal or postgres there",
         ),
-        (
-            all(map(_DEVICES.fullmatch, config.device.energy_of)),
-            "device.energy_of must name devices by their id, or by what it begins with and *, like METER_B*",
-        ),
         *_relations_of_addresses(config),
     )
-    return [message for holds, message in relations if not holds]
+    return [message for holds, message in relations if not holds] + _mistaken_devices(config.device.energy_of)
 
 
 def _relations_of_addresses(config: Config) -> tuple[tuple[bool, str], ...]:
@@ -168,6 +165,25 @@ def _relations_of_addresses(config: Config) -> tuple[tuple[bool, str], ...]:
             "postgres.url must be like postgresql://user:password@host:5432/database",
         ),
     )
+
+
+def _mistaken_devices(keys: Iterable[str]) -> list[str]:
+    """Return what is wrong with keys that name devices, by one kind or both."""
+    kinds = " or ".join(kind.name + OF_KIND for kind in KINDS)
+    mistakes = []
+    for key in keys:
+        named, of_kind, devices = key.rpartition(OF_KIND)
+        if of_kind and named not in [kind.name for kind in KINDS]:
+            mistakes.append(
+                f"device.energy_of: {key!r} names no kind that there is; before an id or prefix may stand {kinds}, or "
+                "nothing, for both"
+            )
+        elif not _DEVICES.fullmatch(devices):
+            mistakes.append(
+                f"device.energy_of: {key!r} must name devices by their id, or by what it begins with and *, like "
+                "METER_B* or meter/B*"
+            )
+    return mistakes
 
 
 def _keeps(days: int, wanted: int) -> bool:

@@ -32,6 +32,11 @@ class Histogram:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
+    def add(self, other: "Histogram") -> None:
+        """Take in what another with the same bounds has counted."""
+        self.counts = [own + more for own, more in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
     def report(self) -> dict[str, Any]:
         """Return what the heartbeat carries."""
         return {"counts": self.counts, "sum": self.sum}

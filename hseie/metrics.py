@@ -232,7 +232,8 @@ ANALYTICS = (
     gauge(
         "hseie_analytics_queries_in_flight_limit",
         "limits.queries_in_flight",
-        "Limit: 51 times `analytics.connections`; above it 503 `overloaded`.",
+        "Limit: 51 times the connections of three pools, twice `analytics.connections` and 2 for the current states. "
+        "Above that of one of them 503 `overloaded`.",
     ),
     *_https("analytics"),
     gauge("hseie_analytics_live_listeners", "live_listeners", "Listeners to `/v1/live`, dashboards mostly."),
@@ -251,11 +252,7 @@ MAINTENANCE = (
         "partitions_postponed",
         "Of the latest round: days left for the next, because somebody held a lock.",
     ),
-    gauge(
-        "hseie_maintenance_partitions_foreign",
-        "partitions_foreign",
-        "Partitions of history that are not those of a day; made by hand, they never leave PostgreSQL.",
-    ),
+    gauge("hseie_maintenance_partitions_foreign", "partitions_foreign", "Partitions made by hand: not those of a day."),
     counter("hseie_maintenance_vacuums_total", "vacuums", "Day partitions vacuumed after their day."),
     counter("hseie_maintenance_vacuum_seconds_total", "vacuum_s", "Time that took."),
     gauge(

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from hseie.config import Device
-from hseie.readings import METER, Kind, is_device_id
+from hseie.readings import METER, VEHICLE, Kind, is_device_id
 from hseie.registers import is_register, power_max_kw
 
 PLAIN = 11
@@ -86,6 +86,12 @@ def candidates(vehicle_id: str, vehicle_prefix: str, meter_prefix: str) -> list[
     ]
 
 
+def candidate_pairs(vehicles: Iterable[str], vehicle_prefix: str, meter_prefix: str) -> tuple[list[str], list[str]]:
+    """Return vehicles and the meters that may feed them by their ids, beside each other, the preferred first."""
+    found = [(vehicle, meter) for vehicle in vehicles for meter in candidates(vehicle, vehicle_prefix, meter_prefix)]
+    return [vehicle for vehicle, _ in found], [meter for _, meter in found]
+
+
 def pieces(segments: Iterable[Segment], window: Window) -> list[Piece]:
     """Return what to read of each segment that has a part in the window, so that the window is counted."""
     return [
@@ -116,8 +122,8 @@ def meeting_arguments(
         [piece.ends for piece in found],
         [piece.counts_from for piece in found],
         [piece.counts_until for piece in found],
-        [is_register(piece.vehicle_id, device) for piece in found],
-        [is_register(piece.meter_id, device) for piece in found],
+        [is_register(VEHICLE, piece.vehicle_id, device) for piece in found],
+        [is_register(METER, piece.meter_id, device) for piece in found],
         min((piece.starts for piece in found), default=_NEVER),
         max((piece.ends for piece in found), default=_NEVER),
         tolerance,

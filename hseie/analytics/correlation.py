@@ -11,7 +11,7 @@ from hseie.analytics.reader import Reader
 from hseie.answers import Coverage
 from hseie.config import Analytics, Config
 from hseie.database import Record
-from hseie.pairing import Segment, Window, candidates, meeting_arguments, pieces
+from hseie.pairing import Segment, Window, candidate_pairs, meeting_arguments, pieces
 
 _HUNDREDTH = Decimal("0.01")
 _TEN_THOUSANDTH = Decimal("0.0001")
@@ -78,18 +78,8 @@ async def segments(reader: Reader, vehicles: Sequence[str], window: Window, conf
 
     Raises DatabaseUnavailableError.
     """
-    pairs = [
-        (vehicle, meter)
-        for vehicle in vehicles
-        for meter in candidates(vehicle, config.vehicle_prefix, config.meter_prefix)
-    ]
-    rows = await reader.rows(
-        "performance_segments",
-        [vehicle for vehicle, _ in pairs],
-        [meter for _, meter in pairs],
-        window.read_start,
-        window.read_end,
-    )
+    pairs = candidate_pairs(vehicles, config.vehicle_prefix, config.meter_prefix)
+    rows = await reader.rows("performance_segments", *pairs, window.read_start, window.read_end)
     return [Segment(**row) for row in rows]
 
 

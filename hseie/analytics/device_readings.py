@@ -102,7 +102,7 @@ class DeviceReadings:
         rows = await self._reader.rows("archive_parts", self._kind.name, start.date(), (end - _MICROSECOND).date())
         return [Part.of(row) for row in rows]
 
-    async def archived(self, device: str, span: Span, most: int | None, *, ascending: bool) -> list[Archived]:
+    async def archived(self, device: str, span: Span, most: int, *, ascending: bool) -> list[Archived]:
         """Return the first `most` rows that the archive holds of [start, end), corrected ones too."""
         parts = await self.parts(*span)
         if not parts:
@@ -116,7 +116,7 @@ class DeviceReadings:
         the energy that has flown. `archived`: what the archive holds of the spans."""
         if not spans:
             return []
-        register = is_register(device, self._config.device)
+        register = is_register(self._kind, device, self._config.device)
         given = [*archived, *(await self._before(device, spans) if register else ())]
         starts, ends = [start for start, _ in spans], [end for _, end in spans]
         return await self._reader.rows(

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -15,15 +15,17 @@ from hseie.analytics.alerts import WINDOW, AlertsRoute
 from hseie.analytics.correlation import Energy, energy, hundredths, segments
 from hseie.analytics.kept import Kept, KeptWhileTrue
 from hseie.analytics.query import Query
-from hseie.analytics.reader import Reader
+from hseie.analytics.reader import Reader, TooManyQueriesError
 from hseie.analytics.representation import as_json
-from hseie.analytics.rolled import HOUR, Hours, latest_hours, pending, rolled
+from hseie.analytics.rolled import HOUR, Hours, latest_hours, notes, rolled
+from hseie.analytics.waiting import Waiting
 from hseie.answers import Fleet, FleetEnergy, rfc3339
 from hseie.config import Config
 from hseie.database import Record
 from hseie.errors import DatabaseUnavailableError
 from hseie.pairing import Window
 from hseie.readings import KINDS, Kind
+from hseie.rollup_settings import settings_of
 
 PARAMETERS = ("window",)
 # Longer ranges come from rollups: adding up a day of the nominal fleet means reading 28.8 million rows.
@@ -49,14 +51,19 @@ class _Sums:
     energy: Energy
     computed_at: datetime
     pending: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 class FleetRoute:
     """Answers for the fleet. `now` is the clock."""
 
-    def __init__(self, reader: Reader, config: Config, now: Callable[[], datetime], alerts: AlertsRoute) -> None:
+    def __init__(
+        self, reader: Reader, config: Config, now: Callable[[], datetime], alerts: AlertsRoute, waiting: Waiting
+    ) -> None:
         self._reader = reader
+        self._waiting = waiting
         self._config = config
+        self._settings = settings_of(config)
         self._now = now
         self._alerts = alerts
         self._rolled: KeptWhileTrue[tuple[int, Hours], tuple[Energy, datetime]] = KeptWhileTrue(WINDOWS_KEPT)
@@ -151,20 +158,22 @@ class FleetRoute:
     async def _counts(self, length: timedelta) -> tuple[int | None, int | None]:
         try:
             return await self._alerts.counts(length)
-        except DatabaseUnavailableError:
-            return None, None  # as in _read_sums
+        except (DatabaseUnavailableError, TooManyQueriesError):
+            return None, None  # as in _read_sums; or many ask for alerts of many windows
 
     async def _latest_sums(self) -> _Sums | None:
         # Where the latest minutes are too many rows, the latest hour is there as soon as it is rolled up.
         return await self._sums.value() or await self._rolled_sums(HOUR, "1h")
 
     async def _rolled_sums(self, length: timedelta, period: str) -> _Sums | None:
-        known = await rolled(self._reader)
-        hours = latest_hours(length, known, self._now())
+        known = await rolled(self._reader, self._settings)
+        now = self._now()
+        hours = latest_hours(length, known, now)
         if hours is None:
             return None
         sums, at = await self._rolled.value((known.number, hours), lambda: self._read_rolled(hours))
-        return _Sums(hours.start, hours.end, period, sums, at, await pending(self._reader, hours))
+        waiting = await self._waiting.of(known, hours)
+        return _Sums(hours.start, hours.end, period, sums, at, waiting, notes(known, hours, now, until_now=True))
 
     async def _read_rolled(self, hours: Hours) -> tuple[Energy, datetime]:
         row = await self._reader.row("fleet_rolled", *hours.parts)
@@ -201,6 +210,7 @@ def _energy_answer(sums: _Sums) -> FleetEnergy:
         coverage=sums.energy.coverage,
         computed_at=rfc3339(sums.computed_at),
         pending=sums.pending,
+        notes=sums.notes,
     )
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -18,8 +19,8 @@ from hseie.readings import Kind
 # Requests that may wait for one of the pool's connections, per connection. More would only time out.
 WAITING_PER_CONNECTION = 50
 
-# Days of history up to which the plans of snapshots are kept. A kept plan locks every partition: with both kinds of a
-# hundred days 200 locks a question, of 5,000 and more that a server has room for.
+# Days of history up to which plans about one device are kept, which take longer to make than to run. A kept plan locks
+# every partition: with both kinds of a hundred days 200 locks a question, of 5,000 and more that a server has room for.
 KEPT_PLANS_DAYS_MAX = 100
 
 _log = structlog.get_logger("hseie.analytics")
@@ -52,15 +53,19 @@ class Reader:
         self.outcomes: dict[str, int] = {}  # of all queries
         self.seconds = Histogram(histogram.SECONDS)  # of those that were answered
         self._away = False
+        self.connections = connections
         self.busy_max = connections * (1 + WAITING_PER_CONNECTION)
 
     @classmethod
-    async def open(cls, config: Config, url: str, name: str, connections: int) -> "Reader":
-        """Make the pool; nothing is connected yet."""
-        pool = await database.create_pool(
-            url, name, connections, config.postgres.connect_timeout_ms / 1000, session_settings(config)
-        )
+    async def open(
+        cls, config: Config, url: str, name: str, connections: int, *, keeps_plans: bool = False
+    ) -> "Reader":
+        """Make the pool; nothing is connected yet. `keeps_plans`: also those of statements outside of snapshots."""
         few_days = 0 < config.retention.raw_days <= KEPT_PLANS_DAYS_MAX
+        settings = session_settings(config)
+        if keeps_plans and few_days:
+            settings["plan_cache_mode"] = "force_generic_plan"
+        pool = await database.create_pool(url, name, connections, config.postgres.connect_timeout_ms / 1000, settings)
         begin = "snapshot_begin_generic" if few_days else "snapshot_begin"
         return cls(pool, connections, config.analytics.statement_timeout_ms / 1000, begin)
 
@@ -135,6 +140,20 @@ class Reader:
 
     def _count(self, outcome: str) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+
+def figures(readers: Collection[Reader]) -> dict[str, Any]:
+    """Return what a heartbeat tells of the queries of all of them together."""
+    outcomes: Counter[str] = Counter()
+    seconds = Histogram(histogram.SECONDS)
+    for reader in readers:
+        outcomes.update(reader.outcomes)
+        seconds.add(reader.seconds)
+    return {
+        "queries": dict(outcomes),
+        "query_seconds": seconds.report(),
+        "queries_in_flight": sum(reader.busy for reader in readers),
+    }
 
 
 class Snapshot:

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from hseie.analytics.reader import Reader
+from hseie.answers import rfc3339
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+# Rollups that end longer ago than this are behind, and the answer says so.
+BEHIND = timedelta(hours=2)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -16,13 +20,15 @@ class Rolled:
     """Rollups are there for the hours before `until` (None: there are none yet).
 
     `number` counts how often rollups of pairs have changed: what was made from them is true while it is the same.
-    Hours before `hours_from` and days before `days_from` are not kept any more (None: all are).
+    Hours before `hours_from` and days before `days_from` are not kept any more (None: all are). `made_as_now`: with the
+    settings that this process has; else maintenance has not begun yet to make them anew, or is ahead of this process.
     """
 
     until: datetime | None
     number: int
     hours_from: datetime | None = None
     days_from: datetime | None = None
+    made_as_now: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,25 @@ class Hours:
         return (self.start, first, last, self.end) if first < last else (self.start, self.end, self.end, self.end)
 
 
-async def rolled(reader: Reader) -> Rolled:
-    """Return what rollups there are. Raises DatabaseUnavailableError and TooManyQueriesError."""
-    row = await reader.row("rollup_known")
+async def rolled(reader: Reader, settings: str) -> Rolled:
+    """Return what rollups there are; `settings` are this process's own. Raises DatabaseUnavailableError and
+    TooManyQueriesError."""
+    row = await reader.row("rollup_known", settings)
     return Rolled(**row) if row is not None else Rolled(None, 0)
 
 
-async def pending(reader: Reader, hours: Hours) -> int:
-    """Return how many marks wait that may change what rollups say of `hours`. Raises as `rolled`."""
-    row = await reader.row("rollup_pending", hours.start, hours.end)
-    return int(row["pending"]) if row is not None else 0
+def notes(known: Rolled, hours: Hours, now: datetime, *, until_now: bool) -> list[str]:
+    """Return what a reader of figures made from rollups of `hours` should know of these, for people; `until_now`: he
+    asked for the time up to now."""
+    found = []
+    if not known.made_as_now:
+        found.append(
+            "Rollups were made with other settings than the node has now (tolerance, prefixes, registers). These "
+            "figures are of those; maintenance makes them anew."
+        )
+    if until_now and hours.end < now - BEHIND:
+        found.append(f"Rollups end at {rfc3339(hours.end)}: maintenance is behind, or stopped.")
+    return found
 
 
 def latest_hours(length: timedelta, known: Rolled, now: datetime) -> Hours | None:

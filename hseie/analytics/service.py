@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,9 +28,10 @@ from hseie.analytics.pages import Route, page_routes
 from hseie.analytics.pairs import PairsRoutes
 from hseie.analytics.performance import PerformanceRoute
 from hseie.analytics.query import BadParameterError
-from hseie.analytics.reader import Reader, TooManyQueriesError
+from hseie.analytics.reader import Reader, TooManyQueriesError, figures
 from hseie.analytics.receipts import ReceiptRoutes
 from hseie.analytics.sums import VehicleSums
+from hseie.analytics.waiting import Waiting
 from hseie.archive import Archive
 from hseie.config import Config
 from hseie.errors import ArchiveUnavailableError, DatabaseUnavailableError, NotReachableError
@@ -50,7 +51,8 @@ class Parts:
     """What the routes work with. `probe` is a reader with a connection of its own, for the health checks.
 
     `doorman` asks for keys; without one everybody may ask. `quick` is a reader for what takes a moment, so that it does
-    not wait behind what takes long; without one, `reader` is.
+    not wait behind what takes long, and `at_once` the one for the energy of a vehicle as far as a single statement says
+    it; without them, `reader` is.
     """
 
     config: Config
@@ -61,6 +63,7 @@ class Parts:
     postgres_url: str
     doorman: Doorman | None = None
     quick: Reader | None = None
+    at_once: Reader | None = None
 
 
 async def serve(child: Child, config: Config, postgres_url: str, listening: Sequence[socket.socket] = ()) -> None:
@@ -70,11 +73,14 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     """
     reader = await Reader.open(config, postgres_url, child.name, config.analytics.connections)
     probe = await Reader.open(config, postgres_url, f"{child.name}-health", 1)
-    quick = await Reader.open(config, postgres_url, f"{child.name}-current", QUICK_CONNECTIONS)
+    quick = await Reader.open(config, postgres_url, f"{child.name}-current", QUICK_CONNECTIONS, keeps_plans=True)
+    at_once = await Reader.open(
+        config, postgres_url, f"{child.name}-performance", config.analytics.connections, keeps_plans=True
+    )
     doorman = open_door(config, child.run_dir)
     certificates = open_certificates(config.tls)
     view = NodeView(child.node_status)
-    app, fleet, live = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman, quick))
+    app, fleet, live = build(Parts(config, reader, probe, view, clock.utc_now, postgres_url, doorman, quick, at_once))
     server = await start_server(
         app,
         config.http.host,
@@ -90,7 +96,8 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     if certificates is not None:
         works.append(certificates.watch())
     tasks = [asyncio.create_task(work) for work in works]
-    child.report = lambda: _report(server, reader, live, doorman, certificates)
+    readers = (reader, quick, at_once)
+    child.report = lambda: _report(server, readers, live, doorman, certificates)
     child.ready()
     await child.stopping.wait()
     for task in tasks:
@@ -100,11 +107,16 @@ async def serve(child: Child, config: Config, postgres_url: str, listening: Sequ
     await server.stop(STOP_TIMEOUT_S)
     await reader.close(1.0)
     await quick.close(1.0)
+    await at_once.close(1.0)
     await probe.close(1.0)
 
 
 def _report(
-    server: Server, reader: Reader, live: LiveRoute, doorman: Doorman | None, certificates: Certificates | None
+    server: Server,
+    readers: Collection[Reader],
+    live: LiveRoute,
+    doorman: Doorman | None,
+    certificates: Certificates | None,
 ) -> dict[str, Any]:
     """What a heartbeat tells of analytics."""
     return {
@@ -114,13 +126,11 @@ def _report(
         **key_figures(doorman, time.monotonic()),
         **server.handshake_figures(),
         **certificate_figures(certificates),
-        "queries": reader.outcomes,
-        "query_seconds": reader.seconds.report(),
-        "queries_in_flight": reader.busy,
+        **figures(readers),
         "live_listeners": live.listeners,
         "limits": {
             **KEY_LIMITS,
-            "queries_in_flight": reader.busy_max,
+            "queries_in_flight": sum(reader.busy_max for reader in readers),
             "connections": server.entrance.connections_max,
             "live_listeners": LISTENERS_MAX,
         },
@@ -137,8 +147,9 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
         app.middlewares.append(entrance(parts.doorman, bound_to_certificates=bound))
     app.middlewares.append(_not_now)
     shards = config.writer.shards
-    alerts = AlertsRoute(parts.reader, config, parts.now)
-    fleet = FleetRoute(parts.reader, config, parts.now, alerts)
+    waiting = Waiting(parts.reader, config)
+    alerts = AlertsRoute(parts.reader, config, parts.now, waiting)
+    fleet = FleetRoute(parts.reader, config, parts.now, alerts, waiting)
     health = HealthRoutes(parts.probe, parts.node, parts.now, shards)
     live = LiveRoute(parts.reader, parts.node, health, fleet, shards)
     archive = Archive.of(config)
@@ -157,7 +168,8 @@ def build(parts: Parts) -> tuple[web.Application, FleetRoute, LiveRoute]:
 def routes(parts: Parts, fleet: FleetRoute, health: HealthRoutes, archive: Archive) -> dict[str, Route]:
     """Return the paths of this process and who answers each."""
     receipts = ReceiptRoutes(parts.reader, parts.node, parts.config)
-    performance = PerformanceRoute(VehicleSums(parts.reader, archive, parts.config), parts.config, parts.now)
+    sums = VehicleSums(parts.reader, archive, parts.config, parts.at_once)
+    performance = PerformanceRoute(sums, parts.config, parts.now)
     found: dict[str, Route] = {
         "/v1/ingest/queue/stats": receipts.queue_stats,
         "/v1/ingest/jobs/{jobId}": receipts.job,

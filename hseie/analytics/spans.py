@@ -42,7 +42,7 @@ class Trust:
     days_from: datetime | None = None
     marks: Collection[datetime] = ()
     register_marks: Collection[datetime] = ()
-    given_up: Collection[date] = ()
+    given_up: Collection[date] = frozenset()
     margin: timedelta = timedelta(minutes=1)
     made_as_now: bool = True
 

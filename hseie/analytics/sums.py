@@ -4,29 +4,22 @@ The answer is the same either way. All of it is read in one snapshot, and archiv
 that correlates: what is in a file and in history is one reading, as it has one id.
 """
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import date, datetime
 
 from hseie.analytics.correlation import Energy
-from hseie.analytics.reader import Reader, Snapshot, TooManyQueriesError
+from hseie.analytics.given import GivenReadings, touches
+from hseie.analytics.reader import Reader, Snapshot
 from hseie.analytics.rolled import DAY
 from hseie.analytics.spans import Division, Span, Trust, divide, widened
-from hseie.archive import Archive, Part
+from hseie.archive import Archive
 from hseie.config import Config
 from hseie.database import Record
-from hseie.errors import ArchiveUnavailableError
-from hseie.pairing import PLAIN, Given, Piece, Segment, Window, candidates, meeting_arguments, pieces
-from hseie.predecessors import registers_before
+from hseie.pairing import PLAIN, Piece, Segment, Window, candidates, meeting_arguments, pieces
 from hseie.readings import METER, VEHICLE, Kind
 from hseie.registers import REACH, is_register
 from hseie.rollup_settings import settings_of
-
-# Archived readings of one kind that one answer may take; they pass through this process. Rollups are there for archived
-# days, so that only edges are read, and what came late.
-ARCHIVED_MAX = 200_000
 
 # Vehicles of which is remembered what fed them; of others it is guessed by their ids.
 GUESSES_MAX = 20_000
@@ -34,8 +27,6 @@ GUESSES_MAX = 20_000
 # Readings that lie farther apart are asked for one by one: a statement plans all partitions between its first and its
 # last. Below, another statement costs more than these.
 APART = 2 * DAY
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ class _Outset:
 
     segments: list[Segment]
     trust: Trust
-    archived: dict[Kind, set[date]]
+    archived: dict[Kind, set[date]]  # of which files have readings
 
 
 @dataclass(frozen=True)
@@ -82,20 +73,19 @@ class VehicleSums:
 
     What is asked of the database depends on what it says: how far rollups are, which meter feeds the vehicle. Both are
     nearly always as they were for the question before. So they are guessed, and one statement says both what they are
-    and the sums of the guess; where it was wrong, the statement is asked again with what is known then, in the same
-    snapshot.
+    and the sums of the guess. Where it was wrong, or is not enough, it is asked again with what is known then, and
+    others, in a snapshot.
     """
 
-    def __init__(self, reader: Reader, archive: Archive, config: Config) -> None:
+    def __init__(self, reader: Reader, archive: Archive, config: Config, at_once: Reader | None = None) -> None:
+        """`at_once`: the reader for that one statement, if it is not the same."""
         self._reader = reader
-        self._archive = archive
+        self._at_once = at_once or reader
         self._config = config
         self._settings = settings_of(config)
         self._rolled_until: datetime | None = None
         self._fed_by: dict[str, str | None] = {}  # guesses, the latest vehicles last
-        # A question that waits for files keeps its connection: one is left for those that need none.
-        self._reading_files_max = max(1, config.analytics.connections - 1)
-        self._reading_files = 0
+        self._given = GivenReadings(archive, config)
 
     async def of(self, vehicle_id: str, window: Window) -> Sums | None:
         """Return the sums of a window; None for a vehicle of which no reading was ever stored.
@@ -103,27 +93,40 @@ class VehicleSums:
         Raises DatabaseUnavailableError, TooManyQueriesError and ArchiveUnavailableError.
         """
         meters = candidates(vehicle_id, self._config.analytics.vehicle_prefix, self._config.analytics.meter_prefix)
+        guess = self._guess(vehicle_id, meters, window)
+        plan = _Plan.of(guess, window)
+        found = await self._ask(self._at_once, vehicle_id, meters, guess, plan)
+        if "vehicle" not in found:
+            return None
+        outset = self._outset(vehicle_id, found, window)
+        guessed = outset == guess or (outset is not None and _Plan.of(outset, window) == plan)
+        if outset is not None and guessed and self._is_plain(outset, plan):
+            self._remember(vehicle_id, outset)
+            return _sums(plan, outset, [*found["rollups"], *found["raw"]])
+        return await self._step_by_step(vehicle_id, meters, window, outset or guess)
+
+    async def _step_by_step(
+        self, vehicle_id: str, meters: Sequence[str], window: Window, outset: _Outset
+    ) -> Sums | None:
+        """Return the sums in several statements that see one moment. `outset`: the first guess."""
         async with self._reader.snapshot() as snapshot:
-            outset = self._guess(vehicle_id, meters, window)
             plan = _Plan.of(outset, window)
             while True:
                 found = await self._ask(snapshot, vehicle_id, meters, outset, plan)
                 if "vehicle" not in found:
                     return None
-                outset = await self._outset(snapshot, vehicle_id, meters, found, window)
+                known = self._outset(vehicle_id, found, window)
+                outset = known or await self._claimed(snapshot, vehicle_id, meters, found, window)
                 guessed, plan = plan, _Plan.of(outset, window)
                 if guessed == plan:
                     break
             self._remember(vehicle_id, outset)
-            rows = [*found["rollups"], *await self._raw(snapshot, outset, plan, found["raw"])]
-        energy = sum((Energy.of(row) for row in rows), Energy())
-        events = sorted({event for row in rows for event in row["events"] or ()})
-        return Sums(plan.window, outset.segments, energy, events)
+            return _sums(plan, outset, [*found["rollups"], *await self._raw(snapshot, outset, plan, found["raw"])])
 
     def _guess(self, vehicle_id: str, meters: Sequence[str], window: Window) -> _Outset:
         usual = next((meter for meter in meters if meter != vehicle_id), None)
         segment = Segment(vehicle_id, self._fed_by.get(vehicle_id, usual), *_around(window))
-        return _Outset([segment], Trust(self._rolled_until, margin=2 * window.tolerance), {})
+        return _Outset([segment], Trust(self._rolled_until, margin=2 * window.tolerance), _archived_days({}))
 
     def _remember(self, vehicle_id: str, outset: _Outset) -> None:
         self._rolled_until = outset.trust.rolled_until or self._rolled_until
@@ -133,7 +136,7 @@ class VehicleSums:
             del self._fed_by[next(iter(self._fed_by))]
 
     async def _ask(
-        self, snapshot: Snapshot, vehicle_id: str, meters: Sequence[str], outset: _Outset, plan: _Plan
+        self, reader: Reader | Snapshot, vehicle_id: str, meters: Sequence[str], outset: _Outset, plan: _Plan
     ) -> dict[str, list[Record]]:
         """Return what there is to know, and the sums of a plan, as rows by what they are."""
         hours, days = plan.division.hours, plan.division.days
@@ -141,7 +144,7 @@ class VehicleSums:
         # Pieces with a register among them, or far apart, are no business of this statement.
         apart = len(_stretches(plan.counted)) > 1
         plain = [] if apart or self._registers(outset.segments, plan.division.raw) else plan.counted
-        rows = await snapshot.rows(
+        rows = await reader.rows(
             "performance_at_once",
             *meeting_arguments(plain, plan.window.tolerance, self._config.device)[:PLAIN],
             vehicle_id,
@@ -156,7 +159,14 @@ class VehicleSums:
             found.setdefault(row["what"], []).append(row)
         return found
 
-    async def _outset(
+    def _outset(self, vehicle_id: str, found: dict[str, list[Record]], window: Window) -> _Outset | None:
+        """Return what there is to know; None where the meters have to be asked for, because something is claimed."""
+        if "claimed" in found:
+            return None
+        segments = [Segment(vehicle_id, found["by_id"][0]["name"], *_around(window))]
+        return _Outset(segments, self._trust(found, window), _archived_days(found))
+
+    async def _claimed(
         self,
         snapshot: Snapshot,
         vehicle_id: str,
@@ -164,32 +174,35 @@ class VehicleSums:
         found: dict[str, list[Record]],
         window: Window,
     ) -> _Outset:
-        archived: dict[Kind, set[date]] = {
-            kind: {row["starts"].date() for row in found.get("archived", ()) if row["name"] == kind.name}
-            for kind in (METER, VEHICLE)
-        }
-        if "claimed" in found:
-            vehicles = [vehicle_id] * len(meters)
-            fed = await snapshot.rows("performance_segments", vehicles, meters, *_around(window))
-            segments = [Segment(**row) for row in fed]
-        else:
-            segments = [Segment(vehicle_id, found["by_id"][0]["name"], *_around(window))]
-        return _Outset(segments, self._trust(found, window), archived)
+        rows = await snapshot.rows("performance_segments", [vehicle_id] * len(meters), meters, *_around(window))
+        return _Outset([Segment(**row) for row in rows], self._trust(found, window), _archived_days(found))
+
+    def _is_plain(self, outset: _Outset, plan: _Plan) -> bool:
+        """Return whether one statement has all that is read for a plan: no register, no file, all of it together."""
+        return (
+            len(_stretches(plan.counted)) <= 1
+            and not self._registers(outset.segments, plan.division.raw)
+            and not any(
+                touches(piece.starts, piece.ends, days) for days in outset.archived.values() for piece in plan.counted
+            )
+        )
 
     def _trust(self, found: dict[str, list[Record]], window: Window) -> Trust:
-        kept = found["kept"][0]
+        rolled = found["rolled"][0]
         marks = [(row["name"], row["starts"]) for row in found.get("mark", ())]
         device = self._config.device
+        # Of a meter and a vehicle with one id the marks have one name.
+        registers = {name for name, _ in marks if any(is_register(kind, name, device) for kind in (METER, VEHICLE))}
         return Trust(
-            rolled_until=found["rolled"][0]["ends"],
-            hours_from=kept["starts"],
-            days_from=kept["ends"],
-            marks=[hour for name, hour in marks if not is_register(name, device)],
-            register_marks=[hour for name, hour in marks if is_register(name, device)],
+            rolled_until=rolled["ends"],
+            hours_from=rolled["starts"],
+            days_from=rolled["since"],
+            marks=tuple(hour for name, hour in marks if name not in registers),
+            register_marks=tuple(hour for name, hour in marks if name in registers),
             given_up=frozenset(row["starts"].date() for row in found.get("dropped", ())),
             margin=2 * window.tolerance,
             # Rollups made with other settings, or with another meter than the ids say now, are made anew and not read.
-            made_as_now="paired" in found and found["rolled"][0]["name"] == self._settings,
+            made_as_now="paired" in found and rolled["name"] == self._settings,
         )
 
     def _registers(
@@ -200,7 +213,7 @@ class VehicleSums:
             (kind.name, device, max(segment.starts, start), min(segment.ends, end))
             for segment in segments
             for kind, device in ((METER, segment.meter_id), (VEHICLE, segment.vehicle_id))
-            if device is not None and is_register(device, self._config.device)
+            if device is not None and is_register(kind, device, self._config.device)
             for start, end in spans
             if segment.starts < end and segment.ends > start
         ]
@@ -208,12 +221,11 @@ class VehicleSums:
     async def _raw(self, snapshot: Snapshot, outset: _Outset, plan: _Plan, plain: Sequence[Record]) -> Sequence[Record]:
         """Return the sums of pieces; `plain` are those of them without registers and without the archive."""
         given = [
-            *await self._given(snapshot, METER, outset.archived[METER], plan.counted),
-            *await self._given(snapshot, VEHICLE, outset.archived[VEHICLE], plan.counted),
+            *await self._given.of(snapshot, METER, outset.archived[METER], plan.counted),
+            *await self._given.of(snapshot, VEHICLE, outset.archived[VEHICLE], plan.counted),
         ]
-        plain_ones = not given and not self._registers(outset.segments, plan.division.raw)
         stretches = _stretches(plan.counted)
-        if plain_ones and len(stretches) <= 1:
+        if not given and len(stretches) <= 1 and not self._registers(outset.segments, plan.division.raw):
             return plain
         rows: list[Record] = []
         for near in stretches:
@@ -223,58 +235,19 @@ class VehicleSums:
             rows += await snapshot.rows("performance_correlate", *arguments, False)
         return rows
 
-    async def _given(
-        self, snapshot: Snapshot, kind: Kind, archived: set[date], counted: Sequence[Piece]
-    ) -> Iterable[Given]:
-        """Return what has to be known of one kind besides history: readings in files, and those before registers."""
-        reads = [
-            (device, piece.starts, piece.ends)
-            for piece in counted
-            if (device := piece.meter_id if kind is METER else piece.vehicle_id) is not None
-        ]
-        rows: list[tuple[Any, ...]] = []
-        for device, start, end in reads if archived else ():
-            rows += await self._archived(snapshot, kind, archived, (device, start, end), ARCHIVED_MAX - len(rows))
-        asked = {(device, start) for device, start, _ in reads if is_register(device, self._config.device)}
-        before = await registers_before(snapshot.fetch, kind, asked) if asked else []
-        for device, start in sorted(asked) if archived else ():
-            # A file may hold a newer one than history, which has what came late for an older day.
-            newest = max((row[1] for row in before if row[0] == device and row[1] < start), default=start - REACH)
-            rows += await self._archived(snapshot, kind, archived, (device, newest, start), 1, newest_first=True)
-        return [Given.of(kind, row) for row in [*rows, *before]]
 
-    async def _archived(
-        self,
-        snapshot: Snapshot,
-        kind: Kind,
-        days: set[date],
-        read: tuple[str, datetime, datetime],
-        most: int,
-        *,
-        newest_first: bool = False,
-    ) -> list[tuple[Any, ...]]:
-        """Return what files hold of a device in a span, at most the newest `most` if these are enough."""
-        device, start, end = read
-        first, last = start.astimezone(UTC).date(), (end - _MICROSECOND).astimezone(UTC).date()
-        if not any(first <= day <= last for day in days):
-            return []
-        parts = [Part.of(row) for row in await snapshot.rows("archive_parts", kind.name, first, last)]
-        limit = most if newest_first else most + 1
-        if self._reading_files >= self._reading_files_max:
-            raise TooManyQueriesError("other questions wait for the archive")
-        self._reading_files += 1
-        try:
-            async with asyncio.timeout(self._config.analytics.statement_timeout_ms / 1000):
-                rows = await self._archive.readings(
-                    parts, kind, [device], start, end, limit=limit, newest_first=newest_first
-                )
-        except TimeoutError:
-            raise ArchiveUnavailableError("the archive did not answer in time") from None
-        finally:
-            self._reading_files -= 1
-        if len(rows) > most:
-            raise ArchiveUnavailableError("more of them than one answer may take are not in rollups at the moment")
-        return rows
+def _sums(plan: _Plan, outset: _Outset, rows: Iterable[Record]) -> Sums:
+    found = list(rows)
+    energy = sum((Energy.of(row) for row in found), Energy())
+    events = sorted({event for row in found for event in row["events"] or ()})
+    return Sums(plan.window, outset.segments, energy, events)
+
+
+def _archived_days(found: dict[str, list[Record]]) -> dict[Kind, set[date]]:
+    return {
+        kind: {row["starts"].date() for row in found.get("archived", ()) if row["name"] == kind.name}
+        for kind in (METER, VEHICLE)
+    }
 
 
 def _around(window: Window) -> Span:

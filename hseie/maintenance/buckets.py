@@ -13,7 +13,7 @@ from hseie.config import Config
 from hseie.database import statement
 from hseie.maintenance.raw import RawReadings
 from hseie.maintenance.stretches import Bucket, Stretch
-from hseie.pairing import Given, Piece, Segment, Window, candidates, meeting_arguments, pieces
+from hseie.pairing import Given, Piece, Segment, Window, candidate_pairs, candidates, meeting_arguments, pieces
 from hseie.readings import METER, VEHICLE, Kind
 from hseie.registers import is_register, power_max_kw
 
@@ -41,7 +41,7 @@ class Buckets:
         """Make the hours of devices in stretches that do not overlap. Raises ArchiveUnavailableError."""
         if not found:
             return
-        registers = [is_register(stretch.device_id, self._device) for stretch in found]
+        registers = [is_register(kind, stretch.device_id, self._device) for stretch in found]
         start, end = min(stretch.starts for stretch in found), max(stretch.ends for stretch in found)
         given = await self._raw.archived(connection, kind, {stretch.device_id for stretch in found}, start, end)
         compared = [stretch for stretch, register in zip(found, registers, strict=True) if register]
@@ -94,9 +94,7 @@ class Buckets:
 
     def candidates(self, vehicles: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return vehicles and the meters that may feed them by their ids, beside each other, the preferred first."""
-        prefixes = self._analytics.vehicle_prefix, self._analytics.meter_prefix
-        pairs = [(vehicle, meter) for vehicle in vehicles for meter in candidates(vehicle, *prefixes)]
-        return [vehicle for vehicle, _ in pairs], [meter for _, meter in pairs]
+        return candidate_pairs(vehicles, self._analytics.vehicle_prefix, self._analytics.meter_prefix)
 
     def candidates_of(self, devices: Iterable[str]) -> list[str]:
         """Return the vehicles that have one of these ids, or may be fed by a meter that has one."""
@@ -125,7 +123,7 @@ class Buckets:
             ]
             if not reads:
                 continue
-            registers = [read for read in reads if is_register(read.device_id, self._device)]
+            registers = [read for read in reads if is_register(kind, read.device_id, self._device)]
             rows = await self._raw.archived(
                 connection, kind, {read.device_id for read in reads}, *_span(reads)
             ) + await self._raw.before(connection, kind, registers)

@@ -19,6 +19,9 @@ from hseie.registers import is_register
 
 # Marks looked at in one transaction. Each may make three hours of a pair anew.
 MARKS_AT_ONCE = 1000
+# Marks consumed in one transaction: with those that say the same as one looked at. Not fewer than MARKS_AT_ONCE, so
+# that of each hour there is one among them.
+IDS_AT_ONCE = 100_000
 
 _PAIR = "pair"
 
@@ -44,7 +47,9 @@ class Marks:
         async with connection.transaction():
             await begin(connection)
             state = await rollup_state.read(connection)
-            marks = await connection.fetch(statement("rollup_marks"), state.rolled_until, MARKS_AT_ONCE, but_of)
+            marks = await connection.fetch(
+                statement("rollup_marks"), state.rolled_until, MARKS_AT_ONCE, but_of, IDS_AT_ONCE
+            )
             if not marks:
                 return 0
             await self._raw.look(connection)
@@ -66,7 +71,7 @@ class Marks:
             if mark["kind"] != _PAIR:
                 hours[KIND_BY_NAME[mark["kind"]]].add(Bucket(mark["device_id"], mark["bucket"]))
         for kind, found in hours.items():
-            registers = [hour for hour in found if is_register(hour.device_id, self._device)]
+            registers = [hour for hour in found if is_register(kind, hour.device_id, self._device)]
             found |= set(await self._raw.after(connection, kind, registers))
         return hours
 

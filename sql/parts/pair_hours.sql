@@ -11,11 +11,7 @@ hour AS (
     GROUP BY number, 2
 )
 SELECT piece.vehicle_id, hour.bucket, coalesce(piece.meter_id, '') AS meter_id,
-    sum(hour.meter_readings)::bigint AS meter_readings, sum(hour.vehicle_readings)::bigint AS vehicle_readings,
-    sum(hour.correlated)::bigint AS correlated,
-    sum(hour.ac_kwh) AS ac_kwh, sum(hour.dc_kwh) AS dc_kwh,
-    sum(hour.uncorrelated_ac_kwh) AS uncorrelated_ac_kwh, sum(hour.uncorrelated_dc_kwh) AS uncorrelated_dc_kwh,
-    sum(hour.battery_temp_sum) AS battery_temp_sum
+\ir pair_sums.sql
 FROM hour
 JOIN piece USING (number)
 -- What was only read lies in the hours before and after.

@@ -1,5 +1,6 @@
--- Pairs of a vehicle and a meter whose efficiency in [$1, $4) is below $5 percent, the worst first, at most $7; `found`
--- is how many there are, `known` how many have rollups at all, and where there is none to report, that is the only row.
+-- The pairs of a vehicle and a meter in [$1, $4), so that they can be judged by any threshold up to $5 percent: the $7 with
+-- the lowest efficiency below that, in order. The first row, also where there is none, has besides `known`, how many pairs
+-- have rollups at all, and `efficiencies`, all there are below $5 in their order, with how many pairs have each (`counts`).
 -- Judged are those of whose readings at least the share $6 is correlated.
 -- $2, $3: the whole UTC days inside, which come from the daily rollups; the hours before and behind come from the hourly
 -- ones. Each range lies together on disk, so that it is read in one go; sums of integers are three times as fast as those
@@ -28,18 +29,31 @@ total AS (
     GROUP BY vehicle_id, meter_id
 ),
 judged AS (
-    SELECT *, round(dc_kwh * 100 / nullif(ac_kwh, 0), 2) AS efficiency_pct
-    FROM total
-    WHERE correlated > 0 AND correlated >= $6::numeric * greatest(meter_readings, vehicle_readings)
+    SELECT *
+    FROM (
+        SELECT *, round(dc_kwh * 100 / nullif(ac_kwh, 0), 2) AS efficiency_pct
+        FROM total
+        WHERE correlated > 0 AND correlated >= $6::numeric * greatest(meter_readings, vehicle_readings)
+    ) AS measured
+    WHERE efficiency_pct < $5::numeric
 ),
 worst AS (
-    SELECT *, count(*) OVER () AS found
+    SELECT *, row_number() OVER (ORDER BY efficiency_pct, ac_kwh - dc_kwh DESC, vehicle_id, meter_id) AS place
     FROM judged
-    WHERE efficiency_pct < $5::numeric
-    ORDER BY efficiency_pct, ac_kwh - dc_kwh DESC, vehicle_id, meter_id
+    ORDER BY place
     LIMIT $7
+),
+spread AS (
+    SELECT efficiency_pct, count(*) AS pairs FROM judged GROUP BY efficiency_pct
+),
+whole AS (
+    SELECT 1::bigint AS place,
+        (SELECT count(*) FROM total) AS known,
+        coalesce(array_agg(efficiency_pct::float8 ORDER BY efficiency_pct), '{}') AS efficiencies,
+        coalesce(array_agg(pairs ORDER BY efficiency_pct), '{}') AS counts
+    FROM spread
 )
-SELECT counted.known, worst.*
-FROM (SELECT count(*) AS known FROM total) AS counted
-LEFT JOIN worst ON true
-ORDER BY efficiency_pct, ac_kwh - dc_kwh DESC, vehicle_id, meter_id
+SELECT *
+FROM whole
+FULL JOIN worst USING (place)
+ORDER BY place

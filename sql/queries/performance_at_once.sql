@@ -1,6 +1,6 @@
 -- All that the energy of vehicle $12 is answered from, in one way to the server: what has to be known ($13 its candidate
 -- meters, the preferred first; $14, $15 the time around the window), and the sums of a guess of that. Rows (what, name,
--- starts, ends, sums) of each of these:
+-- starts, ends, since, sums) of each of these:
 --   raw       the sums of the pieces $1 to $11, with nothing given and no register among them: see parts/meeting.sql,
 --             whose other branch takes longer to plan than all of this
 --   rollups   the sums of the hours in the spans $16 to $17, and of the days in the spans $18 to $19; of registers what
@@ -9,8 +9,8 @@
 --   by_id     the meter (null: none) that the ids say, as parts/segments.sql has it
 --   paired    rollups are made with the meter that the ids say
 --   claimed   device_pair has something to say of the vehicle or that meter; without it the meter feeds it all the time
---   rolled    with which settings rollups are made; before which hour there are any
---   kept      from when hours, and from when days are kept whole
+--   rolled    with which settings rollups are made; from when hours are kept whole, before which hour there are any, and
+--             from when days are kept whole
 --   mark      a device, the vehicle or a meter, and an hour that wait to be made anew
 --   archived, dropped   a kind and a UTC day whose readings are not in history only, or are given up
 -- Of marks and days also those as far back as a register may be compared.
@@ -33,7 +33,7 @@ by_id AS (
         LIMIT 1
     ) AS known
 )
-SELECT 'raw' AS what, NULL::text AS name, NULL::timestamptz AS starts, NULL::timestamptz AS ends,
+SELECT 'raw' AS what, NULL::text AS name, NULL::timestamptz AS starts, NULL::timestamptz AS ends, NULL::timestamptz AS since,
 \ir ../parts/sums.sql
     , NULL::text[] AS events
 FROM piece
@@ -42,7 +42,7 @@ CROSS JOIN LATERAL (
 ) AS meeting
 WHERE meeting.at >= piece.counts_from AND meeting.at < piece.counts_until
 UNION ALL
-SELECT 'rollups', NULL, NULL, NULL,
+SELECT 'rollups', NULL, NULL, NULL, NULL,
     coalesce(sum(meter_readings), 0)::bigint AS meter_readings,
     coalesce(sum(vehicle_readings), 0)::bigint AS vehicle_readings,
     coalesce(sum(correlated), 0)::bigint AS correlated,
@@ -73,23 +73,25 @@ FROM (
 UNION ALL
 SELECT known.*, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM (
-    SELECT 'by_id' AS what, meter_id AS name, NULL::timestamptz AS starts, NULL::timestamptz AS ends FROM by_id
+    SELECT 'by_id' AS what, meter_id AS name, NULL::timestamptz AS starts, NULL::timestamptz AS ends,
+        NULL::timestamptz AS since
+    FROM by_id
     UNION ALL
-    SELECT 'vehicle', NULL, NULL, NULL FROM vehicle_current WHERE vehicle_id = $12
+    SELECT 'vehicle', NULL, NULL, NULL, NULL FROM vehicle_current WHERE vehicle_id = $12
     UNION ALL
-    SELECT 'paired', NULL, NULL, NULL
+    SELECT 'paired', NULL, NULL, NULL, NULL
     FROM pair_by_id
     WHERE vehicle_id = $12 AND meter_id = (SELECT coalesce(meter_id, '') FROM by_id)
     UNION ALL
-    SELECT 'claimed', meter_id, NULL, NULL
+    SELECT 'claimed', meter_id, NULL, NULL, NULL
     FROM device_pair
     WHERE vehicle_id = $12 OR meter_id = (SELECT meter_id FROM by_id)
     UNION ALL
-    SELECT 'rolled', settings, NULL, nullif(rolled_until, '-infinity') FROM rollup_state
+    SELECT 'rolled', settings, nullif(hours_from, '-infinity'), nullif(rolled_until, '-infinity'),
+        nullif(days_from, '-infinity')
+    FROM rollup_state
     UNION ALL
-    SELECT 'kept', NULL, nullif(hours_from, '-infinity'), nullif(days_from, '-infinity') FROM rollup_state
-    UNION ALL
-    SELECT DISTINCT 'mark', device_id, bucket, NULL::timestamptz
+    SELECT DISTINCT 'mark', device_id, bucket, NULL::timestamptz, NULL::timestamptz
     FROM rollup_mark
     WHERE device_id = ANY(
             ARRAY(
@@ -103,7 +105,7 @@ FROM (
         AND bucket >= $14::timestamptz - hseie_register_reach() - interval '1 day'
         AND bucket < $15::timestamptz + interval '1 day'
     UNION ALL
-    SELECT DISTINCT CASE WHEN state = 'dropped' THEN 'dropped' ELSE 'archived' END, kind, day::timestamptz, NULL::timestamptz
+    SELECT CASE WHEN state = 'dropped' THEN 'dropped' ELSE 'archived' END, kind, day::timestamptz, NULL, NULL
     FROM archive_part
     WHERE day >= ($14::timestamptz - hseie_register_reach() - interval '1 day')::date AND day <= $15::date
         AND state IN ('written', 'archived', 'dropped')

@@ -32,7 +32,7 @@ class Facts:
 
     rows: list[tuple[str, str, datetime, Values]] = field(default_factory=list)  # kind, device, time, values
     pairings: list[Pairing] = field(default_factory=list)
-    registers: Callable[[str], bool] = lambda device: False
+    registers: Callable[[str, str], bool] = lambda kind, device: False
     power_max_kw: Decimal = Decimal(1000)
     tolerance: timedelta = timedelta(seconds=30)
 
@@ -42,7 +42,7 @@ class Facts:
     def effective(self, kind: str, device: str) -> dict[datetime, Values]:
         """By time: the newest row, a register's energy as the step from the reading before."""
         newest = {at: values for of_kind, name, at, values in self.rows if (of_kind, name) == (kind, device)}
-        if not self.registers(device):
+        if not self.registers(kind, device):
             return newest
         place = ENERGY[kind]
         found = {}

@@ -21,7 +21,7 @@ TABLES = (
     " device_pair pair_by_id rollup_mark register_event"
     " meter_hour vehicle_hour pair_hour meter_day vehicle_day pair_day"
 )
-REGISTERS = {"METER_R*": "register", "VEHICLE_R*": "register"}
+REGISTERS = {"METER_R*": "register", "VEHICLE_R*": "register", "meter/VEHICLE_S1": "register"}
 
 
 def configured(tmp_path: Path, **settings: Any) -> Config:
@@ -37,6 +37,7 @@ class World:
         self.url = url
         self.facts = Facts()
         self.now: datetime
+        self._paired: set[tuple[str, datetime]] = set()
 
     async def open(self) -> "World":
         self.writer = await connect(self.url, "writer", 10)
@@ -55,8 +56,9 @@ class World:
         """A new life of maintenance."""
         self.config = config or self.config
         self.duty = RollupDuty(structlog.get_logger(), self.config, self.url)
-        self.facts.registers = lambda device: (
-            device.startswith(("METER_R", "VEHICLE_R")) and bool(self.config.device.energy_of)
+        self.facts.registers = lambda kind, device: (
+            bool(self.config.device.energy_of)
+            and (device.startswith(("METER_R", "VEHICLE_R")) or (kind, device) == ("meter", "VEHICLE_S1"))
         )
         self.facts.tolerance = timedelta(seconds=self.config.analytics.correlation_window_s)
 
@@ -70,6 +72,25 @@ class World:
         self.facts = Facts()
         self.restart()
         self.now = now
+        self._paired.clear()
+
+    async def take(self, step: tuple[str, Any]) -> None:
+        """Do what one of the steps in rollup_steps says."""
+        name, what = step
+        if name == "store":
+            await self.store(*what)
+        elif name == "pair":
+            vehicle, meter, start, length = what
+            if (vehicle, start) not in self._paired:
+                self._paired.add((vehicle, start))
+                await self.pair(vehicle, meter, start, start + length)
+        elif name == "restart":
+            self.restart()
+        elif name == "archive":
+            if self.archive.available:
+                await self.put_away(what)
+        else:
+            await self.round(what)
 
     async def store(self, *rows: tuple[str, str, datetime, Values]) -> None:
         """Store readings in one transaction as a writer does, marks among them."""
@@ -179,7 +200,7 @@ class World:
             (kind, device, at): event
             for kind in ("meter", "vehicle")
             for device in self.facts.devices(kind)
-            if self.facts.registers(device)
+            if self.facts.registers(kind, device)
             for at, event in self.facts.events(kind, device).items()
             if at < rolled
         }

@@ -17,6 +17,7 @@ from hseie.analytics.service import Parts, build
 from hseie.config import Analytics, Config
 from hseie.database import connect, statement
 from hseie.openapi import document
+from hseie.rollup_settings import settings_of
 from tests.described import check_described, closed
 
 NOW = datetime(2026, 2, 9, 12, 30, tzinfo=UTC)
@@ -69,7 +70,9 @@ async def _get(client: Client, path: str, status: int = 200) -> Any:
 
 
 async def _roll(connection: Any, until: datetime = ROLLED) -> None:
-    await connection.execute("UPDATE rollup_state SET closed_until = $1, rolled_until = $1", until)
+    await connection.execute(
+        "UPDATE rollup_state SET closed_until = $1, rolled_until = $1, settings = $2", until, settings_of(CONFIG)
+    )
 
 
 async def _pair(
@@ -161,9 +164,9 @@ async def test_a_vehicle_that_has_changed_its_meter_is_two_pairs(client: Client,
     assert [(pair["meterId"], pair["lost"]) for pair in body["pairs"]] == [("NEW", 8.0)]
 
 
-async def test_what_is_kept_is_let_go_when_rollups_change_and_no_sooner(
-    client: Client, connection: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that readers have run."""
     asked: list[str] = []
     rows = Reader.rows
 
@@ -172,6 +175,44 @@ async def test_what_is_kept_is_let_go_when_rollups_change_and_no_sooner(
         return await rows(self, name, *values, **more)
 
     monkeypatch.setattr(Reader, "rows", counted)
+    return asked
+
+
+async def test_any_threshold_is_answered_from_what_is_kept_and_right(
+    client: Client, connection: Any, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hseie.analytics.alerts.LIMIT_MAX", 3)
+    monkeypatch.setattr("hseie.analytics.alerts.LIMIT_DEFAULT", 3)
+    await _roll(connection)
+    for number, dc in enumerate(("1", "2", "3", "4", "4", "9", "100", "99.99", "250"), start=1):
+        await _pair(connection, ROLLED - HOUR, number, "10", dc)
+    for threshold, found in (
+        (0, 0), (10, 0), (10.01, 1), (30, 2), (30.001, 3), (40, 3), (40.5, 5), (90, 5), (95, 6), (1000, 7),
+    ):  # fmt: skip
+        for limit in (1, 3):
+            body = await _get(client, f"{ALERTS}?threshold={threshold}&limit={limit}")
+            worst = [pair["vehicleId"] for pair in body["pairs"]]
+            assert (body["totalPairs"], worst) == (found, [f"VEHICLE_{n}" for n in (1, 2, 3)][: min(found, limit)])
+    assert asked.count("alerts_pairs") == 1
+    assert (await _get(client, STATS))["alerts"] == 5
+    assert asked.count("alerts_pairs") == 1, "it is the same window"
+    assert (await _get(client, f"{ALERTS}?limit=4", 400))["code"] == "bad_parameter", "more than is kept"
+
+
+async def test_the_fleet_is_told_of_also_where_too_many_wait_for_alerts(
+    client: Client, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _roll(connection)
+    await _pair(connection, ROLLED - HOUR, 1, "10", "5")
+    monkeypatch.setattr("hseie.analytics.kept.WAITING_MAX", 0)
+    assert (await _get(client, ALERTS, 503))["code"] == "overloaded"
+    body = await _get(client, STATS)
+    assert (body["alerts"], body["totalVehicles"]) == (None, 0)
+
+
+async def test_what_is_kept_is_let_go_when_rollups_change_and_no_sooner(
+    client: Client, connection: Any, asked: list[str]
+) -> None:
     await _roll(connection)
     await _pair(connection, ROLLED - HOUR, 1, "10", "5")
     await _pair(connection, ROLLED - 2 * HOUR, 2, "10", "10")
@@ -207,6 +248,46 @@ async def test_marks_count_where_they_may_change_something(client: Client, conne
             "INSERT INTO rollup_mark (kind, device_id, bucket) VALUES ('meter', 'M', $1)", ROLLED + hours * HOUR
         )
     assert (await _get(client, f"{ALERTS}?window=1h"))["pending"] == 3
+
+
+async def test_a_vehicle_that_a_new_meter_feeds_waits_too(
+    client: Client, connection: Any, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new meter's readings come in time, so that nothing is marked; but rollups say that nobody fed the vehicle."""
+    await _roll(connection)
+
+    async def pending() -> tuple[int, int]:
+        stats = await _get(client, f"{STATS}?window=24h")
+        return (await _get(client, ALERTS))["pending"], stats["energy"]["pending"]
+
+    for number in (1, 2, 3):
+        await _pair(connection, ROLLED - HOUR, number, "10", "5", meter="")
+        await connection.execute("INSERT INTO vehicle_current VALUES ($1, $2, 1, 1, 1)", f"VEHICLE_{number}", NOW)
+        await connection.execute("INSERT INTO pair_by_id VALUES ($1, '')", f"VEHICLE_{number}")
+    assert await pending() == (0, 0)
+    assert await pending() == (0, 0)
+    assert asked.count("pairing_otherwise") == 1, "nothing is new"
+    await connection.execute("INSERT INTO meter_current VALUES ('METER_1', $1, 1, 1)", NOW)
+    assert await pending() == (1, 1)
+    await connection.execute(
+        "INSERT INTO rollup_mark (kind, device_id, bucket) VALUES ('meter', 'M', $1)", ROLLED - HOUR
+    )
+    assert await pending() == (2, 2)
+    assert (await _get(client, f"{ALERTS}?from=2026-02-01T00:00:00Z&to=2026-02-02T00:00:00Z"))["pending"] == 0
+    await connection.execute("INSERT INTO vehicle_current VALUES ('VEHICLE_4', $1, 1, 1, 1)", NOW)
+    assert await pending() == (2, 2), "it has no past"
+    await _device(connection, "METER_4", 0, 60)
+    assert await pending() == (3, 3), "its meter has one"
+    monkeypatch.setattr("hseie.analytics.waiting.LOOKED_AT_MAX", 1)
+    await connection.execute("INSERT INTO vehicle_current VALUES ('VEHICLE_5', $1, 1, 1, 1)", NOW)
+    assert await pending() == (4, 4), "it is not looked at"
+    await connection.execute(
+        "INSERT INTO pair_by_id SELECT vehicle_id, '' FROM vehicle_current ON CONFLICT DO NOTHING;"
+        " UPDATE pair_by_id SET meter_id = 'METER_' || right(vehicle_id, 1) WHERE right(vehicle_id, 1) IN ('1', '4')"
+    )
+    assert await pending() == (1, 1)
+    await connection.execute("UPDATE rollup_state SET settings = 'others'")
+    assert await pending() == (6, 6), "all vehicles"
 
 
 async def _device(connection: Any, name: str, silent_s: float, *readings: int) -> None:
@@ -247,6 +328,18 @@ async def test_silence_is_measured_in_a_devices_own_cadences(client: Client, con
     body = await _get(client, f"{ALERTS}?limit=2")
     assert (body["totalSilent"], len(body["silent"])) == (6, 2)
     assert (await _get(client, STATS))["silentDevices"] == 6
+
+
+async def test_all_devices_are_not_looked_at_for_every_question(
+    database_url: str, connection: Any, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hseie.analytics.kept.KEEP_MIN_S", 60.0)
+    await _minute(connection, 1, "10", "5")
+    async for client in _client(database_url):
+        for _ in range(3):
+            await _get(client, ALERTS)
+            await _get(client, STATS)
+    assert (asked.count("alerts_silent"), asked.count("fleet_oldest")) == (2, 2), "once for each kind"
 
 
 async def _minute(connection: Any, number: int, ac: str, dc: str) -> None:
@@ -297,6 +390,36 @@ async def test_rollups_that_are_behind_say_so(client: Client, connection: Any) -
     body = await _get(client, ALERTS)
     assert (body["to"], "maintenance is behind" in body["notes"][0]) == ("2026-02-09T10:00:00.000Z", True)
     assert (await _get(client, f"{ALERTS}?from=2026-02-08T00:00:00Z&to=2026-02-09T10:00:00Z"))["notes"] == []
+
+
+async def test_rollups_of_other_settings_do_not_pass_for_those_of_now(database_url: str, connection: Any) -> None:
+    await _roll(connection)
+    await _pair(connection, ROLLED - HOUR, 1, "10", "5")
+    another = Config(analytics=Analytics(correlation_window_s=10))
+    for config, others in ((CONFIG, False), (another, True)):
+        async for client in _client(database_url, config):
+            past = f"{ALERTS}?from=2026-02-09T10:00:00Z&to=2026-02-09T12:00:00Z"
+            found = [await _get(client, path) for path in (ALERTS, past)]
+            assert [body["pairs"][0]["lost"] for body in found] == [5.0, 5.0], "they are all there is"
+            stats = await _get(client, f"{STATS}?window=24h")
+            assert stats["alerts"] == (None if others else 1), "here no note says of what"
+            found.append(stats["energy"])
+            for body in found:
+                assert len(body["notes"]) == int(others)
+                assert all("made with other settings" in note for note in body["notes"])
+    # Maintenance has begun: what is not made anew yet is no rollup of theirs, and the range says so.
+    await connection.execute(
+        "UPDATE rollup_state SET rolled_until = $1, settings = $2", ROLLED - 5 * HOUR, settings_of(another)
+    )
+    async for client in _client(database_url, another):
+        body = await _get(client, ALERTS)
+        assert (body["source"], body["pairs"]) == ("raw", [])
+        await _pair(connection, ROLLED - 6 * HOUR, 1, "10", "6")
+        body, energy = await _get(client, ALERTS), (await _get(client, f"{STATS}?window=24h"))["energy"]
+        assert body["pairs"][0]["lost"] == 4.0
+        for told in (body, energy):
+            assert told["to"] == "2026-02-09T07:00:00.000Z"
+            assert ["maintenance is behind" in note for note in told["notes"]] == [True]
 
 
 async def test_where_the_latest_minutes_are_too_many_rows_the_latest_hour_answers(

@@ -326,6 +326,26 @@ async def test_a_page_of_buckets_takes_a_bounded_number_of_archived_readings(
     assert len((await _get(client, paths[0]))["readings"]) < len(before[0])
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_bucket_takes_a_bounded_number_of_archived_readings(
+    client: Client, connection: Any, archivist: Archivist, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    await _store(connection, METER, "M", _rows(6, 200, 5 * DAY, 0))
+    path = f"meter/M?resolution=1d&order={order}&limit=500"
+    before = await _all(client, path)
+    most = max(bucket["readings"] for bucket in before)
+    for back in range(1, 6):
+        await archivist.write(METER, TODAY - timedelta(days=back), drop=True)
+    monkeypatch.setattr("hseie.analytics.buckets.ARCHIVED_MAX", 7)
+    monkeypatch.setattr("hseie.analytics.buckets.ARCHIVED_BUCKET_MAX", most)
+    assert await _all(client, path) == before
+    monkeypatch.setattr("hseie.analytics.buckets.ARCHIVED_BUCKET_MAX", 7)
+    of_a_day = f"{path}&from={TODAY - 2 * DAY}T00:00:00Z&to={TODAY - DAY}T00:00:00Z"
+    async with client.get(f"/v1/analytics/history/{of_a_day}") as answer:
+        assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "archive_unavailable")
+    assert len(await _all(client, of_a_day.replace("1d", "15m"))) > 7, "finer ones can be had"
+
+
 async def test_of_days_that_were_given_up_the_rollups_remain(client: Client, connection: Any, config: Config) -> None:
     rows = _rows(7, 100, 3 * DAY, 0)
     await _store(connection, VEHICLE, "V", rows)

@@ -731,7 +731,7 @@ async def test_the_oldest_reading_may_be_archived(scene: ArchiveScene) -> None:
     await scene.until_archived()
     reader = await Reader.open(scene.config, scene.url, "tests", 2)
     try:
-        fleet = FleetRoute(reader, scene.config, lambda: NOW, cast(Any, None))
+        fleet = FleetRoute(reader, scene.config, lambda: NOW, cast(Any, None), cast(Any, None))
         assert await fleet._read_oldest() == datetime(2026, 2, 8, 0, 0, 30, tzinfo=UTC)
     finally:
         await reader.close(1)

@@ -21,8 +21,8 @@ from hseie.errors import ArchiveUnavailableError, DatabaseUnavailableError
 from hseie.pairing import Window
 from hseie.readings import Kind
 from tests.integration.rollup_oracle import DAY, HOUR, Facts, pairs, stretches
+from tests.integration.rollup_steps import MIDNIGHT, VEHICLES, moments, readings, steps
 from tests.integration.rollup_world import World, configured
-from tests.integration.test_rollups import MIDNIGHT, VEHICLES, moments, readings, steps
 
 MARK = "INSERT INTO rollup_mark (kind, device_id, bucket) SELECT {} FROM rollup_state"
 
@@ -66,6 +66,9 @@ class Asked(World):
         assert found is not None
         return found
 
+    async def put_away(self, day: datetime) -> None:
+        """Of lives that go on, nothing is archived: maintenance here has no such archive."""
+
     async def without_readings(self) -> None:
         """Take all readings away, so that only rollups can answer."""
         await self.writer.execute("TRUNCATE meter_history, vehicle_history")
@@ -102,17 +105,11 @@ def events_by_hand(facts: Facts, vehicle: str, start: datetime, end: datetime) -
         event
         for meter, first, last in stretches(facts, vehicle)
         for kind, device in (("meter", meter or ""), ("vehicle", vehicle))
-        if facts.registers(device)
+        if facts.registers(kind, device)
         for at, event in facts.events(kind, device).items()
         if max(start, first) <= at < min(end, last)
     }
     return sorted(found)
-
-
-@pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
 
 
 @pytest.fixture
@@ -143,17 +140,8 @@ def test_at_any_moment_sums_say_what_the_rows_say(
 ) -> None:
     async def play() -> None:
         await world.reset(MIDNIGHT - 5 * HOUR)
-        paired = set()
-        for name, what in steps:
-            if name == "store":
-                await world.store(*what)
-            elif name == "pair":
-                vehicle, meter, start, length = what
-                if (vehicle, start) not in paired:
-                    paired.add((vehicle, start))
-                    await world.pair(vehicle, meter, start, start + length)
-            elif name == "round":
-                await world.round(what)
+        for step in steps:
+            await world.take(step)
             for window in asked:
                 await check(world, *window)
         await world.round(MIDNIGHT + timedelta(days=1, hours=2))
@@ -228,6 +216,30 @@ def test_what_rollups_cannot_be_trusted_for_is_read(
         assert (await world.sums("VEHICLE_1", start, end)).energy.correlated == 36
         await world.without_readings()
         assert (await world.sums("VEHICLE_1", start, end)).energy.correlated == 36 - 12 * hours_read
+
+    runner.run(play())
+
+
+def test_a_meter_may_be_a_register_and_the_vehicle_of_its_id_none(world: Asked, runner: asyncio.Runner) -> None:
+    async def play() -> None:
+        start = MIDNIGHT - 5 * HOUR
+        for hours, shown, kwh in ((0, "100", "7"), (1, "107", "6"), (3, "120", "5")):
+            at = start + hours * HOUR
+            await world.store(_row("meter", "VEHICLE_S1", at, shown), _row("vehicle", "VEHICLE_S1", at, kwh))
+        for rounds in range(2):
+            found = await world.sums("VEHICLE_S1", start, MIDNIGHT)
+            assert (found.energy.ac_kwh, found.energy.dc_kwh) == (Decimal(20), Decimal(18)), rounds
+            assert found.energy == by_hand(world.facts, "VEHICLE_S1", start, MIDNIGHT)
+            await world.round(MIDNIGHT + timedelta(minutes=3))
+        await world.prove()
+        # Of the vehicle only what lies beside its mark is read; the meter's next step, two hours later, is another.
+        await world.store(_row("vehicle", "VEHICLE_S1", start, "8"), _row("meter", "VEHICLE_S1", start + HOUR, "110"))
+        found = await world.sums("VEHICLE_S1", start, MIDNIGHT)
+        assert (found.energy.ac_kwh, found.energy.dc_kwh) == (Decimal(20), Decimal(19))
+        last = await world.sums("VEHICLE_S1", start + 2 * HOUR, MIDNIGHT)
+        assert (last.energy.ac_kwh, last.energy.dc_kwh) == (Decimal(10), Decimal(5))
+        await world.round()
+        await world.prove()
 
     runner.run(play())
 
@@ -358,9 +370,9 @@ def test_an_answer_takes_so_many_archived_readings_and_no_more(
     async def play() -> None:
         await _filled(world, MIDNIGHT - 3 * HOUR, MIDNIGHT)
         await world.archive_day(date(2026, 2, 9))
-        monkeypatch.setattr("hseie.analytics.sums.ARCHIVED_MAX", 36)
+        monkeypatch.setattr("hseie.analytics.given.ARCHIVED_MAX", 36)
         assert (await world.sums("VEHICLE_1", MIDNIGHT - 3 * HOUR, MIDNIGHT)).energy.correlated == 36
-        monkeypatch.setattr("hseie.analytics.sums.ARCHIVED_MAX", 35)
+        monkeypatch.setattr("hseie.analytics.given.ARCHIVED_MAX", 35)
         with pytest.raises(ArchiveUnavailableError):
             await world.sums("VEHICLE_1", MIDNIGHT - 3 * HOUR, MIDNIGHT)
         assert world.reader.outcomes.get("error", 0) == 0
@@ -466,18 +478,25 @@ def test_a_guess_saves_a_statement_and_no_more(
 ) -> None:
     """What was so for the question before is taken to be so, and looked at all the same."""
     asked: list[str] = []
-    rows = Snapshot.rows
 
-    async def counted(self: Snapshot, name: str, *values: Any, kind: Kind | None = None) -> Any:
-        asked.append(name)
-        return await rows(self, name, *values, kind=kind)
+    def counted(asker: type[Reader | Snapshot]) -> Any:
+        rows = asker.rows
+
+        async def noted(self: Any, name: str, *values: Any, kind: Kind | None = None) -> Any:
+            asked.append(f"{asker.__name__} {name}")
+            return await rows(self, name, *values, kind=kind)
+
+        return noted
+
+    at_once, again = "Reader performance_at_once", "Snapshot performance_at_once"
 
     async def play() -> None:
         start, end = MIDNIGHT - 4 * HOUR, MIDNIGHT - HOUR
         await _filled(world, start, end)
         await world.round(end + timedelta(minutes=3))
         sums = VehicleSums(world.reader, world.archive, world.config)
-        monkeypatch.setattr(Snapshot, "rows", counted)
+        for asker in (Reader, Snapshot):
+            monkeypatch.setattr(asker, "rows", counted(asker))
 
         async def correlated() -> int:
             asked.clear()
@@ -485,10 +504,10 @@ def test_a_guess_saves_a_statement_and_no_more(
             assert found is not None
             return found.energy.correlated
 
-        assert (await correlated(), asked) == (36, ["performance_at_once"] * 2), "nothing is known at first"
-        assert (await correlated(), asked) == (36, ["performance_at_once"])
+        assert (await correlated(), asked) == (36, [at_once, again]), "nothing is known at first"
+        assert (await correlated(), asked) == (36, [at_once]), "nor a snapshot"
         await world.store(_row("meter", "METER_1", end - timedelta(minutes=5), "2"))
-        assert (await correlated(), asked) == (36, ["performance_at_once"] * 2), "a mark was not to be guessed"
+        assert (await correlated(), asked) == (36, [at_once, again]), "a mark was not to be guessed"
         await world.store(_row("meter", "VEHICLE_1", end - timedelta(minutes=5), "1"))
         assert await correlated() == 1, "another meter by the same id"
         await world.writer.execute("DELETE FROM meter_current WHERE meter_id = 'VEHICLE_1'")
@@ -526,3 +545,7 @@ async def test_plans_are_kept_where_history_has_few_days(database_url: str, raw_
     async with reader._connection("tests") as connection:
         assert await connection.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
     await reader.close(1.0)
+    at_once = await Reader.open(config, database_url, "tests", 1, keeps_plans=True)
+    async with at_once._connection("tests") as connection:
+        assert await connection.fetchval("SHOW plan_cache_mode") == (mode or "force_custom_plan")
+    await at_once.close(1.0)

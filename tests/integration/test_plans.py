@@ -402,9 +402,14 @@ def test_the_newest_readings_are_found_without_reading_the_rest(vacuumed: Databa
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_the_current_state_is_found_by_its_key(vacuumed: Database, kind: Kind) -> None:
-    plan = vacuumed.plan("current_state", device(kind), kind=kind)
-    assert [node["Node Type"] for node in plan.nodes] == ["Index Scan"]
-    assert plan.nodes[0]["Index Name"] == f"{kind.name}_current_pkey"
+    vacuumed.runner.run(vacuumed.session.execute("SET plan_cache_mode = force_generic_plan"))
+    try:
+        together = vacuumed.plan("current_states", [device(kind), "other17"], kind=kind)
+    finally:
+        vacuumed.runner.run(vacuumed.session.execute("SET plan_cache_mode = force_custom_plan"))
+    for plan in (together, vacuumed.plan("current_state", device(kind), kind=kind)):
+        assert [node["Node Type"] for node in plan.nodes] == ["Index Scan"]
+        assert plan.nodes[0]["Index Name"] == f"{kind.name}_current_pkey"
 
 
 def test_who_feeds_a_vehicle_is_found_by_keys(vacuumed: Database) -> None:

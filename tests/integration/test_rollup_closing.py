@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from hseie.database import Failure, PostgresError, classify
 from hseie.maintenance import rollup_state
 from tests.integration.rollup_oracle import DAY, HOUR, hour_of
+from tests.integration.rollup_steps import NOON, meter, seconds, vehicle
 from tests.integration.rollup_world import World, configured
-from tests.integration.test_rollups import NOON, meter, seconds, vehicle
 
 
 @pytest.fixture

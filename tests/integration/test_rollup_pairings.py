@@ -1,5 +1,6 @@
 """Rollups of pairs follow what the ids say of devices that become known, however old they are."""
 
+import random
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from hseie.analytics.rolled import Hours, rolled
+from hseie.analytics.waiting import Waiting
 from hseie.errors import ArchiveUnavailableError
+from hseie.pairing import candidates
+from hseie.rollup_settings import settings_of
 from tests.integration.rollup_oracle import DAY, HOUR
+from tests.integration.rollup_steps import MIDNIGHT, NOON, meter, vehicle
 from tests.integration.rollup_world import configured
 from tests.integration.test_performance_sums import Asked, FakeArchive, by_hand
-from tests.integration.test_rollups import MIDNIGHT, NOON, meter, vehicle
 
 
 @pytest.fixture
@@ -106,6 +111,57 @@ async def test_a_late_reading_of_a_new_meter_makes_its_pair_in_the_same_round(wo
     waiting = await world.reader.row("rollup_pending", NOON, NOON + HOUR)
     assert (rolled["correlated"], waiting["pending"]) == (2, 0)
     await world.prove()
+
+
+async def test_what_a_new_meter_changes_is_pending_until_the_next_closing(
+    world: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hseie.analytics.kept.KEEP_MIN_S", 0.0)
+    monkeypatch.setattr("hseie.analytics.kept.COST_FACTOR", 0.0)
+    waiting = Waiting(world.reader, world.config)
+    hours = Hours(NOON, NOON + HOUR)
+
+    async def pending() -> int:
+        return await waiting.of(await rolled(world.reader, settings_of(world.config)), hours)
+
+    others = [vehicle(NOON, 4, f"VEHICLE_{number}") for number in range(2, 7)]
+    await world.store(vehicle(NOON, 4), meter(NOON, 5), *others)
+    await world.round(NOON + 3 * HOUR)
+    assert await pending() == 0
+    await world.store(meter(NOON + 3 * HOUR, 1, "VEHICLE_1"), meter(NOON + 3 * HOUR, 1, "METER_6"))
+    await world.round()
+    assert await world.writer.fetchval("SELECT count(*) FROM rollup_mark") == 0
+    assert await pending() == 2
+    await world.round(NOON + 4 * HOUR + timedelta(minutes=3))
+    assert await pending() == 0
+    await world.prove()
+
+
+@pytest.mark.parametrize("prefixes", [("VEHICLE_", "METER_"), ("", ""), ("V", "VM"), ("VEHICLE_", ""), ("", "M")])
+async def test_all_vehicles_are_compared_by_the_same_rule(world: Asked, prefixes: tuple[str, str]) -> None:
+    """The statement that compares all of them at once says what the rule for one of them says."""
+    chance = random.Random(f"{prefixes}")
+    names = sorted(
+        {a + b + c for a in ("", "VEHICLE_", "METER_", "V", "VM") for b in ("", "M", "METER_") for c in "12"}
+    )
+    found = {}
+    for _ in range(20):
+        await world.writer.execute("DELETE FROM meter_current; DELETE FROM vehicle_current; DELETE FROM pair_by_id")
+        meters = chance.sample(names, 10)
+        made = {name: chance.choice(["", *meters]) for name in chance.sample(names, 15)}
+        for kind, some in (("meter", meters), ("vehicle", names)):
+            ones = ", 1" * (2 if kind == "meter" else 3)
+            await world.writer.executemany(
+                f"INSERT INTO {kind}_current VALUES ($1, now(){ones})", [(name,) for name in some]
+            )
+        await world.writer.executemany("INSERT INTO pair_by_id VALUES ($1, $2)", list(made.items()))
+        by_id = {name: next((m for m in candidates(name, *prefixes) if m in meters), "") for name in names}
+        found = {row["vehicle_id"]: row for row in await world.reader.rows("pairing_otherwise", *prefixes, 1000)}
+        assert {name: row["meter_id"] for name, row in found.items()} == {
+            name: meter for name, meter in by_id.items() if made.get(name) != meter
+        }
+        assert {row["found"] for row in found.values()} == {len(found)}
+    assert len(await world.reader.rows("pairing_otherwise", *prefixes, 2)) == 2
 
 
 async def test_a_late_reading_of_a_new_vehicle_changes_its_whole_past(world: Asked) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,37 +10,14 @@ from typing import Any
 import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from hseie.database import Failure, PostgresError, classify
 from hseie.maintenance import rollup_state
 from hseie.maintenance.rollups import RollupDuty
 from tests.integration.rollup_oracle import DAY, HOUR
+from tests.integration.rollup_steps import MIDNIGHT, NOON, meter, seconds, steps, vehicle
 from tests.integration.rollup_world import World, configured
-
-NOON = datetime(2026, 2, 9, 12, tzinfo=UTC)
-MIDNIGHT = datetime(2026, 2, 10, tzinfo=UTC)
-METERS = ("METER_1", "VEHICLE_1", "METER_2", "METER_R1")
-VEHICLES = ("VEHICLE_1", "VEHICLE_2", "VEHICLE_R1")
-
-
-def meter(at: datetime, kwh: float, device: str = "METER_1") -> Any:
-    return "meter", device, at, (Decimal(str(kwh)), Decimal(230))
-
-
-def vehicle(at: datetime, kwh: float, device: str = "VEHICLE_1") -> Any:
-    return "vehicle", device, at, (Decimal(50), Decimal(str(kwh)), Decimal(20))
-
-
-def seconds(count: float) -> timedelta:
-    return timedelta(seconds=count)
-
-
-@pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
 
 
 @pytest.fixture
@@ -51,48 +28,6 @@ def world(database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator
     runner.run(world.close())
 
 
-# Around the hours of a night: readings that are neighbours across a boundary are what is easy to get wrong.
-offsets = st.sampled_from([-61, -60, -31, -30, -29, -16, -15, -1, 0, 1, 15, 29, 30, 31, 45, 60, 61, 600, 1800])
-moments = st.builds(
-    lambda hours, seconds: MIDNIGHT + timedelta(hours=hours, seconds=seconds), st.integers(-3, 3), offsets
-)
-# Few values, so that corrections and equal neighbours come up; those of registers pass through every event.
-energies = st.sampled_from(["0", "0.5", "1.25", "3", "9999", "9998.5", "5000", "700"]).map(Decimal)
-readings = st.one_of(
-    st.tuples(
-        st.just("meter"),
-        st.sampled_from(METERS),
-        moments,
-        st.tuples(energies, st.sampled_from([Decimal(229), Decimal("231.5")])),
-    ),
-    st.tuples(
-        st.just("vehicle"),
-        st.sampled_from(VEHICLES),
-        moments,
-        st.tuples(
-            st.sampled_from([Decimal(10), Decimal("90.5")]), energies, st.sampled_from([Decimal(-5), Decimal(31)])
-        ),
-    ),
-)
-pairings = st.tuples(
-    st.sampled_from(VEHICLES),
-    st.sampled_from(METERS),
-    moments,
-    st.integers(1, 7200).map(lambda s: timedelta(seconds=s)),
-)
-steps = st.lists(
-    st.one_of(
-        st.lists(readings, min_size=1, max_size=12).map(lambda rows: ("store", rows)),
-        pairings.map(lambda pairing: ("pair", pairing)),
-        st.integers(-4, 4).map(lambda hours: ("round", MIDNIGHT + timedelta(hours=hours, minutes=3))),
-        st.just(("restart", None)),
-        st.sampled_from([MIDNIGHT - DAY, MIDNIGHT]).map(lambda day: ("archive", day)),
-    ),
-    min_size=2,
-    max_size=14,
-)
-
-
 @pytest.mark.timeout(600)
 @settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -101,22 +36,8 @@ steps = st.lists(
 def test_whatever_the_order_rollups_say_what_the_rows_say(world: World, runner: asyncio.Runner, steps: Any) -> None:
     async def play() -> None:
         await world.reset(MIDNIGHT - 5 * HOUR)
-        paired = set()
-        for name, what in steps:
-            if name == "store":
-                await world.store(*what)
-            elif name == "pair":
-                vehicle, meter, start, length = what
-                if (vehicle, start) not in paired:
-                    paired.add((vehicle, start))
-                    await world.pair(vehicle, meter, start, start + length)
-            elif name == "restart":
-                world.restart()
-            elif name == "archive":
-                if world.archive.available:
-                    await world.put_away(what)
-            else:
-                await world.round(what)
+        for step in steps:
+            await world.take(step)
         await world.round(MIDNIGHT + timedelta(days=1, hours=2))
         await world.prove()
 
@@ -230,6 +151,23 @@ async def test_a_mark_that_comes_while_its_bucket_is_made_anew_stays(fresh: Worl
     assert await fresh.writer.fetchval("SELECT count(*) FROM rollup_mark") == 1
     fresh.restart()
     await fresh.round()
+    await fresh.prove()
+
+
+async def test_marks_that_say_the_same_are_consumed_so_many_at_a_time(
+    fresh: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fresh.store(meter(NOON, 5), meter(NOON, 5, "METER_2"))
+    await fresh.round(NOON + 2 * HOUR)
+    for count in range(5):
+        await fresh.store(meter(NOON + seconds(count), 5))
+    await fresh.store(meter(NOON + seconds(1), 5, "METER_2"))
+    monkeypatch.setattr("hseie.maintenance.marks.IDS_AT_ONCE", 4)
+    monkeypatch.setattr("hseie.maintenance.marks.MARKS_AT_ONCE", 6)
+    consumed = []
+    while count := await fresh.duty._marks.consume(fresh.maintenance):
+        consumed.append(count)
+    assert consumed == [3, 3], "two of each hour, or all there are; then of one hour all that are left"
     await fresh.prove()
 
 

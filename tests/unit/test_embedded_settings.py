@@ -31,7 +31,7 @@ def test_nothing_that_an_answer_rests_on_is_ever_off(machine: Machine) -> None:
 
 def test_a_large_machine_does_not_give_everything_to_the_server() -> None:
     settings = for_ingest(SERVER, "")
-    assert settings["shared_buffers"] == "2048MB"
+    assert settings["shared_buffers"] == "8192MB"
     assert settings["max_wal_size"] == "8192MB"
     assert settings["max_parallel_workers_per_gather"] == "2"
     assert settings["dynamic_shared_memory_type"] == "posix"

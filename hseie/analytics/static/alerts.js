@@ -27,7 +27,7 @@ function showAlerts(found) {
   say("silent", count(found.totalSilent));
   say("silent-note", "no reading for too many of their cadences");
   const clock = (moment) => new Date(moment).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
-  const late = found.pending ? ` ${many(found.pending, "mark")} of late readings ${found.pending === 1 ? "waits" : "wait"} to be added up.` : "";
+  const late = found.pending ? ` ${many(found.pending, "change")} by late readings or new devices ${found.pending === 1 ? "waits" : "wait"} to be added up.` : "";
   const range = judged ? `Pairs from ${clock(found.from)} to ${clock(found.to)}.` : "";
   alertsState(`${range} ${found.notes.join(" ")}${late}`.trim(), found.source !== "raw" && found.notes.length > 0);
   table("worst", found.pairs, (pair) => [

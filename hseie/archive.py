@@ -243,13 +243,12 @@ class Archive:
                 "threads": 1,
                 "memory_limit": f"{self._memory_mb}MB",
                 "temp_directory": str(self.folder / _TEMPORARY),
-                "max_temp_directory_size": f"{TEMPORARY_MEMORIES * self._memory_mb}MB",
                 # It would fetch what it lacks from the network.
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
             },
         )
-        connection.execute(sql("archive", "session"))
+        connection.execute(sql("archive", "session").format(temporary_mb=TEMPORARY_MEMORIES * self._memory_mb))
         return connection
 
     def _disconnect(self) -> None:

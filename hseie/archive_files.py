@@ -17,7 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from hseie.durable import replace, sync_folder
-from hseie.errors import ArchiveUnavailableError
+from hseie.errors import ArchiveMisplacedError, ArchiveUnavailableError
 
 _PART = re.compile(r"part-([1-9][0-9]*)\.parquet")
 _IDENTITY = "archive.id"
@@ -46,23 +46,35 @@ def told(folder: Path) -> Iterator[None]:
 def claim(archive: Path, identity: str, used: bool) -> None:
     """Make sure that the folder is the archive of the database with this identity; make it where it is not `used` yet.
 
-    A folder that is used is never made: its disk is not mounted. Raises ArchiveUnavailableError, and OSError.
+    A folder that is used is never made: its disk is not mounted. Raises what `whose` does.
+    """
+    if not whose(archive, identity, used):
+        if not archive.is_dir():
+            archive.mkdir(mode=0o700, parents=True)
+            sync_folder(archive.parent)
+        replace(archive / _IDENTITY, f"{identity}\n")
+
+
+def whose(archive: Path, identity: str | None, used: bool) -> str:
+    """Return the identity that the folder says; nothing where it says none and is not `used` yet.
+
+    Raises ArchiveMisplacedError where it says another than this one (None: it may say any), ArchiveUnavailableError
+    where it is used and says none, and OSError.
     """
     file = archive / _IDENTITY
     try:
         found = file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         found = ""
+    except NotADirectoryError:
+        raise ArchiveMisplacedError(f"the archive {archive} is not a folder, or not in one") from None
     if not found and not used:
-        if not archive.is_dir():
-            archive.mkdir(mode=0o700, parents=True)
-            sync_folder(archive.parent)
-        replace(file, f"{identity}\n")
-    elif found != identity:
-        what = (
-            f"says that it is the archive of another database, {found}." if found else "is missing: is the disk there?"
-        )
-        raise ArchiveUnavailableError(f"{file} {what} If this folder is the right one, write {identity} into that file")
+        return ""
+    if identity is None or found == identity:
+        return found
+    what = f"says that it is the archive of another database, {found}." if found else "is missing: is the disk there?"
+    error = ArchiveMisplacedError if found else ArchiveUnavailableError
+    raise error(f"{file} {what} If this folder is the right one, write {identity} into that file")
 
 
 def begin(archive: Path, kind: str, day: date, parts: Iterable[int]) -> tuple[int, Path]:

@@ -1,4 +1,4 @@
-"""Archived days back into history, with their ids and their created_at, in one transaction a day.
+"""Archived days back into history, with their ids and their created_at, in one transaction a kind and day.
 
 Rows that are in history are not in the day books again: those count what was stored once. Nor are they marked: the
 rollups have them.

@@ -3,6 +3,7 @@
 A module of its own beside `cli`, which imports it when the command is asked for.
 """
 
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from hseie.cli import configuration, json_option, node_options
 from hseie.commands import with_database
 from hseie.config import Config
 from hseie.database import statement
-from hseie.errors import ArchiveUnavailableError, ExitCode
+from hseie.errors import ArchiveUnavailableError, ExitCode, HseieError
 from hseie.readings import KIND_BY_NAME
 from hseie.tables import print_table
 
@@ -117,27 +118,49 @@ def verify_(
 def restore_(file: Path | None, data: str | None, as_json: bool, kind: str | None, days: int, day: datetime) -> int:
     """Bring a day back into PostgreSQL, from its files.
 
-    Queries find archived days as they are; this is for SQL of your own. Asked again, it moves the end only.
+    Queries find archived days as they are; this is for SQL of your own. Asked again, it moves the end only. Each kind
+    comes back whole or not at all; where one does not, the others do, the exit code is not 0, and the same command,
+    later, brings what is missing.
     """
+    config = configuration(file, data)
     until = clock.utc_now() + timedelta(days=days)
+    restored: dict[str, int] = {}
+    failed: dict[str, HseieError] = {}
+    end_of_patience = time.monotonic() + PATIENCE_S
 
-    async def work(connection: Any, files: Archive) -> dict[str, int]:
-        await hold_archive(connection, PATIENCE_S)
-        of_day = await all_parts(connection, day.date(), day.date())
-        kinds = {part.kind for part in of_day if part.file and kind in (None, part.kind)}
-        if not kinds:
-            raise ArchiveUnavailableError(f"no file has readings of {day.date()}; see `hseie archive list`")
-        return {name: await restore(connection, files, KIND_BY_NAME[name], day.date(), until) for name in sorted(kinds)}
-
-    restored = _with_archive(configuration(file, data), work)
+    for name in _kinds_with_files(config, kind, day):
+        try:
+            restored[name] = _with_archive(config, _restoring(name, day.date(), until, end_of_patience))
+        except HseieError as error:
+            failed[name] = error
+            click.echo(f"hseie: {name} {day.date()} is not restored: {error}", err=True)
+        else:
+            # At once: who ends this while the next kind is under way has been told.
+            if not as_json:
+                said = f"{restored[name]} readings" if restored[name] else "was there"
+                click.echo(f"{name} {day.date()}: {said}, until {until:%F %R} UTC")
     if as_json:
-        _print_json({"day": day.date(), "restored": restored, "until": until})
-    else:
-        for name, readings in restored.items():
-            click.echo(
-                f"{name} {day.date()}: {f'{readings} readings' if readings else 'was there'}, until {until:%F %R} UTC"
-            )
-    return int(ExitCode.OK)
+        reasons = {name: str(error) for name, error in failed.items()}
+        _print_json({"day": day.date(), "restored": restored, "failed": reasons, "until": until})
+    return int(next((error.exit_code for error in failed.values()), ExitCode.OK))
+
+
+def _kinds_with_files(config: Config, kind: str | None, day: datetime) -> list[str]:
+    if found := sorted({part.kind for part in _find(config, kind, day, day) if part.file}):
+        return found
+    raise ArchiveUnavailableError(f"no file has readings of {day.date()}; see `hseie archive list`")
+
+
+def _restoring(
+    name: str, day: date, until: datetime, end_of_patience: float
+) -> Callable[[Any, Archive], Coroutine[Any, Any, int]]:
+    """Return the work for one kind. It has a connection of its own: a file that fails on the way cuts it."""
+
+    async def work(connection: Any, files: Archive) -> int:
+        await hold_archive(connection, max(0.0, end_of_patience - time.monotonic()))
+        return await restore(connection, files, KIND_BY_NAME[name], day, until)
+
+    return work
 
 
 @archive.command("release")

@@ -12,6 +12,7 @@ import click
 import orjson
 
 from hseie import clock, database, dead_letters
+from hseie.archive import Archive
 from hseie.cli import configuration, json_option, node_options
 from hseie.commands import with_database
 from hseie.config import Config
@@ -100,9 +101,13 @@ def retry(file: Path | None, data: str | None, as_json: bool, everything: bool, 
     refused: dict[int, str] = {}
 
     async def work(connection: Any) -> None:
-        for id_ in chosen:
-            if reason := await dead_letters.retry(connection, id_):
-                refused[id_] = reason
+        archive = Archive.of(config)
+        try:
+            for id_ in chosen:
+                if reason := await dead_letters.retry(connection, id_, archive):
+                    refused[id_] = reason
+        finally:
+            await archive.close()
 
     _with_database(config, work, len(chosen))
     stored = [id_ for id_ in chosen if id_ not in refused]

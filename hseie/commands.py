@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _FIND_TIMEOUT_S = 3.0
 _UNDEFINED = ("42P01", "42703", "42883")  # table, column, function
+_NOTHING: dict[str, list[str]] = {"changed": [], "replaced": [], "warnings": []}
 _WORDS = {"refused": "was refused, nothing has changed", "failed": "failed", "unfinished": "has not ended"}
 
 
@@ -148,6 +149,8 @@ def run_reload(config: Config, timeout_s: float, *, as_json: bool) -> ExitCode:
     elif code is ExitCode.OK:
         click.echo(f"changed: {', '.join(answer['changed']) or 'nothing'}")
         click.echo(f"replaced: {', '.join(answer['replaced'])}")
+        for warning in answer.get("warnings", []):  # an older node says none
+            click.echo(f"warning: {warning}", err=True)
     else:
         click.echo(f"hseie: the reload {_WORDS[answer['outcome']]}: {answer['reason']}", err=True)
     return code
@@ -160,7 +163,7 @@ async def _reload(config: Config, timeout_s: float) -> dict[str, Any]:
         return await ask_reload(run_dir, timeout_s)
     except TimeoutError:
         reason = f"not over after {timeout_s:g} s; it goes on, `hseie status` tells how far it is"
-        return {"outcome": "unfinished", "exit_code": ExitCode.FAILURE, "reason": reason, "changed": [], "replaced": []}
+        return {"outcome": "unfinished", "exit_code": ExitCode.FAILURE, "reason": reason, **_NOTHING}
 
 
 def run_psql(config: Config, arguments: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Reading the configuration: one TOML file, the environment above it, the command line above that."""
 
 import difflib
+import os
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -132,6 +133,17 @@ def _broken_relations(config: Config) -> list[str]:
             "retention.daily_days must not be below retention.hourly_days",
         ),
         (
+            not _is_ours(config.archive_dir, config.data_dir),
+            "retention.archive must be a folder of its own: not node.data itself, and not journal or postgres there",
+        ),
+        *_relations_of_addresses(config),
+    )
+    return [message for holds, message in relations if not holds] + _mistaken_devices(config.device.energy_of)
+
+
+def _relations_of_addresses(config: Config) -> tuple[tuple[bool, str], ...]:
+    return (
+        (
             config.analytics_port != config.http.port and config.analytics_port <= 65535,
             "http.analytics_port (by default the one after http.port) must be a port of its own, up to 65535",
         ),
@@ -153,7 +165,6 @@ def _broken_relations(config: Config) -> list[str]:
             "postgres.url must be like postgresql://user:password@host:5432/database",
         ),
     )
-    return [message for holds, message in relations if not holds] + _mistaken_devices(config.device.energy_of)
 
 
 def _mistaken_devices(keys: Iterable[str]) -> list[str]:
@@ -177,6 +188,11 @@ def _mistaken_devices(keys: Iterable[str]) -> list[str]:
 
 def _keeps(days: int, wanted: int) -> bool:
     return days == 0 or days >= wanted
+
+
+def _is_ours(folder: Path, data: Path) -> bool:
+    folder, data = Path(os.path.normpath(folder)), Path(os.path.normpath(data))
+    return folder == data or any(folder.is_relative_to(data / name) for name in ("journal", "postgres"))
 
 
 def _is_origin(text: str) -> bool:

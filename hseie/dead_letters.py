@@ -7,12 +7,14 @@ device's readings. Whatever is done here keeps flushes out for its short transac
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from hseie import database, late_readings
+from hseie.archive import Archive, Part, parts_of
 from hseie.database import Failure, classify, statement
+from hseie.errors import ArchiveUnavailableError
 from hseie.readings import KIND_BY_NAME, Kind
 
 _ATTEMPTS = 5  # at a lock that somebody holds; each waits for the session's lock_timeout
@@ -21,6 +23,10 @@ _PAUSE_S = 0.2
 
 class _SwallowedError(Exception):
     """PostgreSQL took a row and did not store it."""
+
+
+class _MovedError(Exception):
+    """What has left history of a day is not what it was a moment ago."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +77,11 @@ async def read(connection: Any, dead_letter_id: int) -> DeadLetter | None:
     return None if row is None else DeadLetter(**row)
 
 
-async def retry(connection: Any, dead_letter_id: int) -> str:
+async def retry(connection: Any, dead_letter_id: int, archive: Archive) -> str:
     """Store a dead letter; return an empty text, or why it stays one. Raises what a lost connection raises.
 
-    Waits for flushes as long as the session's lock_timeout, some times over.
+    Waits for flushes as long as the session's lock_timeout, some times over. The archive is read where a correction of
+    the reading may have left history.
     """
     letter = await read(connection, dead_letter_id)
     if letter is None:
@@ -83,9 +90,15 @@ async def retry(connection: Any, dead_letter_id: int) -> str:
         return f"its original is not a line of kind {letter.kind}; it can only be dropped"
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return await _store(connection, letter, KIND_BY_NAME[letter.kind])
+            kind = KIND_BY_NAME[letter.kind]
+            return await _store(connection, letter, kind, await _left_history(connection, letter, kind, archive))
         except _SwallowedError as error:
             return str(error)
+        except ArchiveUnavailableError as error:
+            return f"a correction of it may be archived, and that cannot be read: {error}"
+        except _MovedError:
+            if attempt == _ATTEMPTS:
+                return "its day is leaving history; try again later"
         except database.PostgresError as error:
             failure = classify(error)
             if failure is Failure.UNAVAILABLE:
@@ -99,7 +112,31 @@ async def retry(connection: Any, dead_letter_id: int) -> str:
     raise AssertionError("the last attempt returns")
 
 
-async def _store(connection: Any, letter: DeadLetter, kind: Kind) -> str:
+@dataclass(frozen=True)
+class _Left:
+    """What has left history of the day of a letter, and whether the letter is newer than all that has of its time."""
+
+    parts: list[Part]
+    is_newer: bool
+
+
+async def _left_history(connection: Any, letter: DeadLetter, kind: Kind, archive: Archive) -> _Left:
+    """Look at what history cannot say. Before the transaction: reading a file may take its time, and flushes wait."""
+    time = datetime.fromisoformat(letter.timestamp)
+    parts = await parts_of(connection, kind, time.date(), time.date())
+    rival = await connection.fetchrow(statement("dead_letter_rival", kind), letter.device, time)
+    if rival is None:
+        return _Left(parts, is_newer=True)
+    end = time + timedelta(microseconds=1)
+    ids = [row[2] for row in await archive.readings(parts, kind, [letter.device], time, end)]
+    if rival["given_up"] is not None:
+        ids.append(rival["given_up"])
+    # Of a day that was given up before its last readings were kept nobody knows: what is, stays.
+    is_known = bool(ids) or not rival["dropped"]
+    return _Left(parts, is_newer=is_known and all(id_ < letter.reading_id for id_ in ids))
+
+
+async def _store(connection: Any, letter: DeadLetter, kind: Kind, left: _Left) -> str:
     device, time = letter.original.split("\t")[:2]
     # Before the transaction: making a partition may wait, and flushes with it.
     day = date.fromisoformat(time[:10])
@@ -113,9 +150,11 @@ async def _store(connection: Any, letter: DeadLetter, kind: Kind) -> str:
         stored = await database.copy_rows(connection, f"{kind.name}_history", ("id", *kind.columns), [row])
         if stored != 1:
             raise _SwallowedError("PostgreSQL stored nothing, without an error; does a trigger or a rule drop rows?")
+        if await parts_of(connection, kind, day, day) != left.parts:
+            raise _MovedError
         late = await late_readings.late_until(connection)
         await late_readings.mark(connection, [(kind, [letter.original.encode()])], late)
-        await connection.execute(statement("dead_letter_current", kind), device, letter.reading_id)
+        await connection.execute(statement("dead_letter_current", kind), device, letter.reading_id, left.is_newer)
         await connection.execute(statement("dead_letter_books"), UUID(letter.journal_id), kind.name, day)
     return ""
 

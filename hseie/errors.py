@@ -80,6 +80,10 @@ class ArchiveUnavailableError(HseieError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class ArchiveMisplacedError(ArchiveUnavailableError):
+    """The archive's folder is not one, or another database's. Correct `retention.archive`, or the folder."""
+
+
 class FrameError(HseieError):
     """A message on an internal socket is not one of ours. Count it and drop it."""
 

@@ -252,6 +252,7 @@ MAINTENANCE = (
         "partitions_postponed",
         "Of the latest round: days left for the next, because somebody held a lock.",
     ),
+    gauge("hseie_maintenance_partitions_foreign", "partitions_foreign", "Partitions made by hand: not those of a day."),
     counter("hseie_maintenance_vacuums_total", "vacuums", "Day partitions vacuumed after their day."),
     counter("hseie_maintenance_vacuum_seconds_total", "vacuum_s", "Time that took."),
     gauge(

@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import structlog
 import uvloop
 
 from hseie import __version__, clock, control, failpoints, logs, tls, topology
+from hseie.archive_look import check_at_reload, check_at_start
 from hseie.config import Config, masked
 from hseie.embedded.server import EmbeddedPostgres
 from hseie.errors import CertificateError, ConfigError, ExitCode
@@ -88,10 +89,11 @@ def run_node(
     anew for a reload (SIGHUP, `hseie reload`), or raises ConfigError; without it a reload is refused.
 
     Raises HseieError where it cannot even begin: another node on the folder, a port taken, a folder it may not use, a
-    network that it would be open to, a certificate that is no good.
+    network that it would be open to, a certificate that is no good, an archive that is no folder.
     """
     who_is_let_in(config)
     check_certificate(config)
+    asyncio.run(check_at_start(config))
     # Held back until the supervisor can answer them, and again once it has: a node that is told to stop exits with 0.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     logs.configure(config.log.level, config.log.format, "supervisor")
@@ -165,7 +167,7 @@ class _Node:
             "postgres": "embedded" if self._keeper else "external",
             "postgres_url": masked(config.postgres.url),
         }
-        self._reloads = Reloads(self._supervisor, read_again, self._plan)
+        self._reloads = Reloads(self._supervisor, read_again, self._plan, self._check)
         self._supervisor.on_reload = self._on_reload
         # While we hold a socket, a connection to it is accepted by the kernel, and nobody would answer it any more.
         self._supervisor.on_stop = listeners.close
@@ -198,6 +200,9 @@ class _Node:
             self._log.warning("open_to_network", host=config.http.host, because="auth.open_to_network is set")
         self._supervisor.about["url"] = address(config)
         return topology.plan(config, self._postgres_url, self._listeners)
+
+    async def _check(self, config: Config, changed: Container[str]) -> list[str]:
+        return await check_at_reload(self._postgres_url, config, changed)
 
     def _on_reload(self, reply: Reply | None) -> None:
         if reply is not None:

@@ -109,6 +109,9 @@ def find_warnings(snapshot: Snapshot) -> list[Problem]:
         if advice := _ARCHIVE.get(stats.get("archive_trouble", "")):
             reason = stats.get("archive_trouble_reason")
             found.append(Problem(row["name"], f"{advice} ({reason})" if reason else advice))
+        if foreign := stats.get("partitions_foreign"):
+            text = f"{foreign} partitions are not those of a day and never leave history: "
+            found.append(Problem(row["name"], f"{text}{stats['partitions_foreign_names']}. See the runbook"))
         if (behind_s := stats.get("rollup_lag_s", 0)) > _ROLLUPS_WARN_S:
             text = f"rollups end {duration(behind_s)} ago; long ranges are answered slowly. See the runbook"
             found.append(Problem(row["name"], text))

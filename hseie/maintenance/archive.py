@@ -11,6 +11,7 @@ from typing import Any
 from hseie import archive_files, database
 from hseie.archive import Archive, Part
 from hseie.archive_export import export, note
+from hseie.archive_look import look
 from hseie.config import Config
 from hseie.database import Failure, statement
 from hseie.errors import ArchiveUnavailableError
@@ -50,6 +51,7 @@ class ArchiveDuty:
         self._log = log
         self._trouble = ""
         self._reason = ""
+        self._unfit = ""  # why the folder will take no day, though none may want to go there now
         self._failed: dict[tuple[str, date], str] = {}  # days whose step failed, by turns, and why
         self._figures: dict[str, int] = {}
 
@@ -61,6 +63,7 @@ class ArchiveDuty:
             return self.interval_s
         await connection.execute(statement("archive_release"), None, None, now)
         waiting = await self._old_days(connection, now)
+        self._unfit = await self._unfit_folder(connection)
         try:
             pause_s = await self._do_one(connection, waiting)
         except ArchiveUnavailableError:
@@ -122,7 +125,9 @@ class ArchiveDuty:
             else:
                 await self._try(connection, step, old)
                 return BETWEEN_STEPS_S
-        self._met(trouble)
+        if self._unfit and not trouble:
+            trouble = "folder"
+        self._met(trouble, self._unfit if trouble == "folder" else "")
         return pause_s
 
     async def _try(self, connection: Any, step: Step, old: OldDay) -> None:
@@ -170,6 +175,16 @@ class ArchiveDuty:
             folder = self.archive.folder
             if found := await asyncio.to_thread(archive_files.damage, folder, part.file, part.bytes, part.sha256):
                 return found
+        return ""
+
+    async def _unfit_folder(self, connection: Any) -> str:
+        """Return why days that are old tomorrow would not get into the folder, nor out of it."""
+        row = await connection.fetchrow(statement("archive_identity"))
+        if row["used"] or (self._retention.raw_days and self._retention.then == "archive"):
+            try:
+                await look(self.archive.folder, row["identity"], row["used"])
+            except ArchiveUnavailableError as error:
+                return str(error)
         return ""
 
     async def _claim(self, connection: Any) -> None:

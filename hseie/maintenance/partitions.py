@@ -13,15 +13,23 @@ from hseie.readings import KINDS
 # Readings of yesterday go on arriving after midnight.
 DAYS_BACK = 1
 
+_NAMED_MAX = 3  # in a heartbeat; the log has all
+
 LOCKED_RETRY_S = 5.0
+
+# Another partition overlaps this one; or the default partition has rows of its day.
+_OCCUPIED = ("42P17", "23514")
 
 
 @dataclass
 class Outcome:
-    """What one round made, and what it has to try again because somebody held a lock. Names are `meter 2026-02-08`."""
+    """What one round made, what it has to try again because somebody held a lock, and what it cannot make, because
+    another partition has that day, or rows of it. Names are `meter 2026-02-08`.
+    """
 
     made: list[str] = field(default_factory=list)
     postponed: list[str] = field(default_factory=list)
+    occupied: list[str] = field(default_factory=list)
 
 
 def days_needed(now: datetime, ahead_days: int) -> list[date]:
@@ -53,7 +61,7 @@ async def open_connection(config: Config, postgres_url: str) -> Any:
 async def make_partitions(connection: Any, days: Iterable[date]) -> Outcome:
     """Make what is missing, each partition in a transaction of its own, on a connection of `open_connection`.
 
-    Raises what PostgreSQL raises, except for locks it did not get: those days are in `postponed`.
+    Raises what PostgreSQL raises, except for locks it did not get and for days that a partition of somebody else has.
     """
     outcome = Outcome()
     for day in days:
@@ -61,9 +69,12 @@ async def make_partitions(connection: Any, days: Iterable[date]) -> Outcome:
             try:
                 made = await connection.fetchval(statement("make_partition"), kind.name, day)
             except database.PostgresError as error:
-                if database.classify(error) is not Failure.RETRY:
+                if error.sqlstate in _OCCUPIED:
+                    outcome.occupied.append(f"{kind.name} {day}")
+                elif database.classify(error) is Failure.RETRY:
+                    outcome.postponed.append(f"{kind.name} {day}")
+                else:
                     raise
-                outcome.postponed.append(f"{kind.name} {day}")
             else:
                 if made:
                     outcome.made.append(f"{kind.name} {day}")
@@ -79,11 +90,17 @@ class PartitionDuty:
         self.interval_s = config.maintenance.interval_s
         self._ahead_days = config.maintenance.partitions_ahead_days
         self._log = log
+        self._foreign: list[str] = []
         self._made = 0
         self._postponed = 0
 
     def report(self) -> dict[str, Any]:
-        return {"partitions_made": self._made, "partitions_postponed": self._postponed}
+        return {
+            "partitions_made": self._made,
+            "partitions_postponed": self._postponed,
+            "partitions_foreign": len(self._foreign),
+            "partitions_foreign_names": ", ".join(self._foreign[:_NAMED_MAX]),
+        }
 
     async def work(self, connection: Any, now: datetime) -> float:
         failpoints.reach("maintenance.round")
@@ -92,8 +109,18 @@ class PartitionDuty:
         self._postponed = len(outcome.postponed)
         if outcome.made:
             self._log.info("partitions_made", partitions=outcome.made)
+        await self._look_for_foreign(connection, outcome)
         if not outcome.postponed:
             return self.interval_s
         pause_s = min(LOCKED_RETRY_S, self.interval_s)
         self._log.warning("partitions_postponed", partitions=outcome.postponed, because="locked", retry_s=pause_s)
         return pause_s
+
+    async def _look_for_foreign(self, connection: Any, outcome: Outcome) -> None:
+        """Say once which partitions are not ours: they stay as they are, and nobody else would notice them."""
+        rows = await connection.fetch(statement("partitions_foreign"), [kind.name for kind in KINDS])
+        found = [row["partition"] for row in rows]
+        if found != self._foreign:
+            advice = "their rows are found and never leave history; move them, see the runbook"
+            self._log.warning("partitions_foreign", partitions=found, occupied=outcome.occupied, advice=advice)
+        self._foreign = found

@@ -8,7 +8,7 @@ ask by SIGHUP.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,16 +23,21 @@ from hseie.supervisor.member import Member
 from hseie.supervisor.rolling import Rolling
 from hseie.supervisor.supervisor import Plan, Reply, Supervisor
 
+Check = Callable[[Config, Container[str]], Coroutine[Any, Any, list[str]]]
+
 
 @dataclass(frozen=True)
 class Answer:
-    """How a reload ended. `changed` are the keys whose values did; `exit_code` is for the command line."""
+    """How a reload ended. `changed` are the keys whose values did; `exit_code` is for the command line; `warnings` name
+    what may come right by itself.
+    """
 
     outcome: ReloadOutcome
     exit_code: ExitCode = ExitCode.OK
     reason: str = ""
     changed: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Reloads:
@@ -43,8 +48,12 @@ class Reloads:
         supervisor: Supervisor,
         read_again: Callable[[], Config] | None,
         plan: Callable[[Config], Plan],
+        check: Check | None = None,
     ) -> None:
-        """`read_again` gives the configuration anew; `plan` what processes it asks for. Both raise ConfigError."""
+        """`read_again` gives the configuration anew; `plan` what processes it asks for; `check` looks at what it names
+        and returns warnings. All raise ConfigError.
+        """
+        self._check = check
         self._supervisor = supervisor
         self._read_again = read_again
         self._plan = plan
@@ -99,6 +108,7 @@ class Reloads:
             return Answer("refused", ExitCode.TEMPORARY, refusal, list(changed))
         try:
             plan = self._plan(config)
+            warnings = await self._check(config, changed) if self._check is not None else []
         except ConfigError as error:
             return Answer("refused", ExitCode.CONFIG, str(error), list(changed))
         try:
@@ -106,8 +116,8 @@ class Reloads:
             self._log.info("reloading", changed=list(changed), generation=self._supervisor.generation)
             replaced = await self._replace(plan)
         except HseieError as error:
-            return Answer("failed", ExitCode.FAILURE, str(error), list(changed))
-        return Answer("done", ExitCode.OK, "", list(changed), replaced)
+            return Answer("failed", ExitCode.FAILURE, str(error), list(changed), warnings=warnings)
+        return Answer("done", ExitCode.OK, "", list(changed), replaced, warnings)
 
     async def _replace(self, plan: Plan) -> list[str]:
         rolling = Rolling(self._supervisor, plan, self._on_step)

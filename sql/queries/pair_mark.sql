@@ -6,10 +6,9 @@
 WITH oldest AS (
     SELECT min(day) AS day
     FROM (
-        SELECT to_date(right(relname, 10), 'YYYY_MM_DD') AS day
-        FROM pg_inherits
-        JOIN pg_class ON pg_class.oid = inhrelid
-        WHERE inhparent IN ('meter_history'::regclass, 'vehicle_history'::regclass)
+        SELECT history.day
+        FROM unnest(ARRAY['meter', 'vehicle']) AS given (kind)
+        CROSS JOIN LATERAL hseie_days_of_history(given.kind) AS history
         UNION ALL
         SELECT min(day) FROM archive_part WHERE state <> 'dropped'
     ) AS days

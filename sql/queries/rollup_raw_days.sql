@@ -1,11 +1,9 @@
--- The UTC days of which kind $1 has, or had, readings: whether there is a partition, whether files are to be read besides,
+-- The UTC days of which kind $1 has, or had, readings: whether history may have some, whether files are to be read besides,
 -- and whether readings were given up (then what remains is not all there was).
 SELECT day, bool_or(in_history) AS in_history, bool_or(in_files) AS in_files, bool_or(given_up) AS given_up
 FROM (
-    SELECT to_date(right(relname, 10), 'YYYY_MM_DD') AS day, true AS in_history, false AS in_files, false AS given_up
-    FROM pg_inherits
-    JOIN pg_class ON pg_class.oid = inhrelid
-    WHERE inhparent = to_regclass($1 || '_history') AND relname ~ '_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
+    SELECT day, true AS in_history, false AS in_files, false AS given_up
+    FROM hseie_days_of_history($1)
     UNION ALL
     SELECT day, false, state IN ('written', 'archived'), state = 'dropped'
     FROM archive_part

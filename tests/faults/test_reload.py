@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,6 +180,49 @@ def test_a_configuration_that_is_refused_harms_nobody(stage: Stage, new_database
     prove_nothing_lost(node, ledger)
     node.stop()
     assert node.command("reload", HSEIE_CONFIG="").returncode == 69
+
+
+def test_an_archive_that_is_wrong_is_told_by_the_reload(
+    stage: Stage, new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    node = configured(stage, new_database(), "")
+    pids = node.children()
+    theirs, file, gone = tmp_path / "theirs", tmp_path / "file", tmp_path / "gone"
+    theirs.mkdir()
+    (theirs / "archive.id").write_text("somebody else\n")
+    file.touch()
+    for folder, reason in (
+        (theirs, "another database, somebody else"),
+        (file, "is not a folder"),
+        (node.data, "of its own"),
+    ):
+        configure(node, f'[retention]\narchive = "{folder}"\n')
+        refused = node.command("reload")
+        assert (refused.returncode, reason in refused.stderr) == (78, True), refused
+        assert "retention.archive" in refused.stderr
+    configure(node, "")
+    assert node.children() == pids
+    # A day is archived, as far as the database knows, and the disk is away: it may come back, so that is a warning.
+    node.sql(
+        "INSERT INTO archive_part (kind, day, part, state, file, readings, booked)"
+        " VALUES ('meter', '2026-02-08', 1, 'archived', 'meter/2026-02-08/part-1.parquet', 0, 0)"
+    )
+    configure(node, f'[retention]\narchive = "{gone}"\n')
+    done = node.command("reload")
+    assert (done.returncode, "changed: retention.archive" in done.stdout) == (0, True), done
+    assert f"warning: retention.archive: {gone / 'archive.id'} is missing: is the disk there?" in done.stderr
+    assert not gone.exists()
+
+    def warned() -> bool:
+        return any("archive.id is missing" in warning["text"] for warning in node.status()["warnings"])
+
+    eventually(warned, "maintenance says it in its first round")
+    # What was so before, and is nobody's mistake of now, refuses no reload.
+    gone.mkdir()
+    (gone / "archive.id").write_text("somebody else\n")
+    configure(node, f'[retention]\narchive = "{gone}"\n[ingest]\npast_max_days = 10\n')
+    done = node.command("reload")
+    assert (done.returncode, "another database, somebody else" in done.stderr) == (0, True), done
 
 
 def databases(node: Node) -> set[str]:

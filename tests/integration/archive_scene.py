@@ -92,11 +92,20 @@ class ArchiveScene:
         if newer:
             await self.store(VEHICLE, YOUNGEST, devices=1, readings=1)
 
-    async def store(self, kind: Kind, day: date = DAY, devices: int = 3, readings: int = 20, offset_s: int = 0) -> None:
+    async def store(
+        self,
+        kind: Kind,
+        day: date = DAY,
+        devices: int = 3,
+        readings: int = 20,
+        offset_s: int = 0,
+        partition: bool = True,
+    ) -> None:
         """Store readings of a day and book them, as a flush does: all in one transaction."""
 
         async def work(connection: Any) -> None:
-            await connection.execute("SELECT hseie_make_partition($1, $2)", kind.name, day)
+            if partition:
+                await connection.execute("SELECT hseie_make_partition($1, $2)", kind.name, day)
             async with connection.transaction():
                 await self.store_within(connection, kind, day, devices, readings, offset_s)
 

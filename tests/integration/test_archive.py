@@ -1,7 +1,10 @@
 """Old days leave history for the archive, or for good, and nothing is lost whatever comes between."""
 
 import asyncio
+import os
+import threading
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,13 +15,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from hseie import archive as module
-from hseie import database
+from hseie import archive_look, database
 from hseie.analytics.fleet import FleetRoute
 from hseie.analytics.reader import Reader
 from hseie.archive_export import bounds
+from hseie.archive_look import check_at_start, look
 from hseie.archive_restore import restore
 from hseie.audit import audit
 from hseie.books import Journals
+from hseie.config_load import load
 from hseie.errors import ArchiveUnavailableError
 from hseie.maintenance import archive as maintenance_archive
 from hseie.maintenance import archive_drop
@@ -610,6 +615,73 @@ async def test_a_folder_that_is_not_mounted_is_not_made_anew(scene: ArchiveScene
     (scene.folder.parent / "disk").rename(scene.folder)
     await scene.until_archived()
     await scene.prove()
+
+
+@pytest.mark.parametrize("wrong", ["a file", "another database's", "not writable", "not there", "in a file"])
+async def test_a_folder_that_takes_no_day_is_told_before_one_wants_to_go_there(
+    scene: ArchiveScene, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await scene.round() == scene.duty.interval_s
+    assert scene.duty.report()["archive_trouble"] == ""  # the folder is not there, and will be made
+    if wrong == "a file":
+        scene.folder.touch()
+    elif wrong == "another database's":
+        scene.folder.mkdir()
+        (scene.folder / "archive.id").write_text("another\n")
+    elif wrong == "not writable":
+        # For root everything is.
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != scene.folder.parent)
+    elif wrong == "not there":
+        await scene.execute(
+            "INSERT INTO archive_part (kind, day, part, state, file, readings, booked)"
+            " VALUES ('meter', '2026-02-08', 1, 'archived', 'meter/2026-02-08/part-1.parquet', 0, 0)"
+        )
+    else:
+        (scene.folder.parent / "file").touch()
+        scene.duty.archive.folder = scene.folder.parent / "file" / "archive"
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert await scene.round() == scene.duty.interval_s
+    assert [(log["event"], log["trouble"]) for log in logs] == [("archive_held_up", "folder")]
+    assert str(scene.duty.archive.folder) in scene.duty.report()["archive_trouble_reason"]
+    assert scene.folder.exists() == (wrong in ("a file", "another database's"))
+
+
+async def test_what_takes_no_day_ever_needs_no_folder(database_url: str, tmp_path: Path) -> None:
+    for settings in ({"retention__raw_days": 0}, {"retention__then": "drop"}):
+        scene = ArchiveScene(database_url, tmp_path, **settings)
+        scene.folder.write_text("not a folder")
+        await scene.round()
+        assert scene.duty.report()["archive_trouble"] == ""
+
+
+async def test_a_disk_that_does_not_answer_is_asked_by_one_thread_and_waited_for_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    asked: list[Path] = []
+
+    def hang(folder: Path, identity: str | None, used: bool) -> None:
+        asked.append(folder)
+        answers.wait()
+
+    monkeypatch.setattr(archive_look, "_look", hang)
+    monkeypatch.setattr(archive_look, "LOOK_S", 0.05)
+    config = load(overrides={"node.data": str(tmp_path)}).config
+    for _ in range(3):
+        with pytest.raises(ArchiveUnavailableError, match="does not answer"):
+            await look(config.archive_dir, None, used=False)
+    await check_at_start(config)  # which it does not keep from starting
+    assert asked == [config.archive_dir]
+    answers.set()
+
+    async def looked() -> None:
+        while True:
+            with suppress(ArchiveUnavailableError):
+                return await look(config.archive_dir, None, used=False)
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(looked(), 30)
 
 
 async def test_the_audit_knows_devices_whose_readings_are_all_archived(scene: ArchiveScene) -> None:

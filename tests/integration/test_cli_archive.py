@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -177,6 +180,76 @@ async def test_a_restore_that_is_cut_off_leaves_nothing_and_may_be_tried_again(
     assert {state for _, state, _ in await scene.states()} == {"archived"}
     assert (await listed(scene, capsys, "restore", str(DAY), "--kind", "meter"))["restored"] == {"meter": 62}
     assert await scene.everything() == before
+    await scene.prove()
+
+
+@pytest.mark.parametrize("broken", ["meter", "vehicle"])
+async def test_a_kind_that_does_not_come_back_is_told_and_the_other_does(
+    scene: ArchiveScene, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    before = await scene.everything()
+    file = scene.folder / f"{broken}/{DAY}/part-1.parquet"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    whole = {"meter": 62, "vehicle": 60}
+    del whole[broken]
+    code, out, err = await run(scene, capsys, "restore", str(DAY))
+    assert code == ExitCode.UNAVAILABLE
+    assert [f"{name} {DAY}: {readings} readings" in out for name, readings in whole.items()] == [True]
+    assert broken not in out
+    assert err.startswith(f"hseie: {broken} {DAY} is not restored: ")
+    assert "part-1.parquet has" in err
+    code, out, _ = await run(scene, capsys, "restore", str(DAY), "--json")
+    document = json.loads(out)
+    assert (code, document["restored"]) == (ExitCode.UNAVAILABLE, dict.fromkeys(whole, 0))
+    assert document["failed"].keys() == {broken}
+    file.write_bytes(content)
+    document = await listed(scene, capsys, "restore", str(DAY))
+    assert (document["restored"][broken], document["failed"]) == ({"meter": 62, "vehicle": 60}[broken], {})
+    assert await scene.everything() == before
+    await scene.prove()
+
+
+# The command line, killed as the kernel does it where memory is short.
+KILLED = (
+    "import os, sys; from hseie import cli, failpoints; failpoints.arm('command', os.environ); cli.main(sys.argv[1:])"
+)
+
+
+@pytest.mark.parametrize(
+    ("piece", "there"),
+    [(1, {"meter": 62, "vehicle": 60}), (2, {"meter": 62, "vehicle": 60}), (0, {"meter": 0, "vehicle": 60})],
+    ids=["first piece", "second piece", "second kind"],
+)
+async def test_a_restore_that_is_killed_goes_on_with_the_same_command(
+    scene: ArchiveScene, capsys: pytest.CaptureFixture[str], piece: int, there: dict[str, int]
+) -> None:
+    before = await scene.everything()
+    arguments = ["archive", "restore", "--data", str(scene.folder.parent), str(DAY)]
+    if not piece:
+        # How many pieces a kind has is DuckDB's affair.
+        failpoints.arm("tests", {"HSEIE_FAIL": "archive.in_restore:sleep=0@999"})
+        counted = failpoints._reach.__self__  # type: ignore[attr-defined]
+        await listed(scene, capsys, "restore", str(DAY), "--kind", "meter")
+        failpoints.arm("tests", {})
+        await listed(scene, capsys, "release", str(DAY))
+        await scene.until_archived()
+        piece = counted._reached["archive.in_restore"] + 1
+    rule = f"archive.in_restore:kill@{piece}"
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, *arguments, env={**os.environ, failpoints.VARIABLE: rule}
+    )
+    assert await killed.wait() == -signal.SIGKILL
+    # Maintenance comes before anybody tries again.
+    await scene.round(now=clock.utc_now())
+    assert await scene.everything() == before
+    assert (await listed(scene, capsys, "restore", str(DAY)))["restored"] == there
+    assert {state for kind in (METER, VEHICLE) for _, state, _ in await scene.states(kind)} == {"restored"}
+    assert len(await rows(scene)) == 62
+    await scene.prove()
+    await listed(scene, capsys, "release", str(DAY))
+    await scene.until_archived()
+    assert await scene.partitions() == set()
     await scene.prove()
 
 

@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
+from hseie import archive as archive_module
 from hseie import database, dead_letters
+from hseie.archive import Archive
 from hseie.audit import audit
 from hseie.books import Journals
+from hseie.readings import METER
+from tests.integration.archive_scene import DAY as OLD_DAY
+from tests.integration.archive_scene import ArchiveScene, needs_duckdb
 from tests.integration.test_writer_commit import DAY, Shard, meter, query
 
+NO_ARCHIVE = Archive(Path("nowhere"), 64)
 RULE = "ALTER TABLE meter_history ADD CONSTRAINT mine CHECK (kwh_consumed_ac <> 13)"
 RULE_AWAY = "ALTER TABLE meter_history DROP CONSTRAINT mine"
 VEHICLE = f"V\t{DAY}T12:00:01\t50.00\t1.0000\t20.00\n"
@@ -61,7 +67,7 @@ async def test_a_retry_does_not_undo_the_correction_that_came_later(shard: Shard
         [dead] = await park(shard, meter("A", 5, 13))
         await shard.until_committed(await shard.receive(meter("A", 5, 14)))
         await query(shard.url, RULE_AWAY)
-        assert await dead_letters.retry(connection, dead) == ""
+        assert await dead_letters.retry(connection, dead, NO_ARCHIVE) == ""
     assert await effective(shard.url) == [14.0]
     assert await state(shard.url) == [("A", "12:00:05", 14.0)]
     await expect_balance(connection, dead=0, stored=2)
@@ -73,7 +79,7 @@ async def test_a_retry_is_itself_the_correction_of_what_came_before(shard: Shard
         await shard.until_committed(await shard.receive(meter("A", 5, 12)))
         [dead] = await park(shard, meter("A", 5, 13))
         await query(shard.url, RULE_AWAY)
-        assert await dead_letters.retry(connection, dead) == ""
+        assert await dead_letters.retry(connection, dead, NO_ARCHIVE) == ""
     assert await effective(shard.url) == [13.0]
     assert await state(shard.url) == [("A", "12:00:05", 13.0)]
     await expect_balance(connection, dead=0, stored=2)
@@ -86,9 +92,9 @@ async def test_a_retry_leaves_a_newer_state_and_makes_a_missing_one(shard: Shard
         await shard.until_committed(await shard.receive(meter("A", 9, 14)))
         await query(shard.url, RULE_AWAY)
         before = await query(shard.url, "SELECT updated_at FROM meter_current")
-        assert await dead_letters.retry(connection, older) == ""
+        assert await dead_letters.retry(connection, older, NO_ARCHIVE) == ""
         assert await query(shard.url, "SELECT updated_at FROM meter_current") == before
-        assert await dead_letters.retry(connection, alone) == ""
+        assert await dead_letters.retry(connection, alone, NO_ARCHIVE) == ""
     assert sorted(await state(shard.url)) == [("A", "12:00:09", 14.0), ("B", "12:00:07", 13.0)]
     await expect_balance(connection, dead=0, stored=3)
 
@@ -101,7 +107,7 @@ async def test_a_retry_leaves_a_state_that_is_newer_than_all_of_history(shard: S
         await shard.until_committed(await shard.receive(meter("A", 4, 14)))
         await query(shard.url, "DROP TABLE meter_history_2026_11_20")
         await query(shard.url, RULE_AWAY)
-        assert await dead_letters.retry(connection, dead) == ""
+        assert await dead_letters.retry(connection, dead, NO_ARCHIVE) == ""
     assert await state(shard.url) == [("A", "12:00:04", 14.0)]
 
 
@@ -113,7 +119,7 @@ async def test_dead_letters_of_one_timestamp_keep_their_order_however_they_are_r
         first, second, third = await park(shard, meter("A", 5, 13), meter("A", 5, 15), meter("A", 5, 14))
         await query(shard.url, RULE_AWAY)
         for dead in (third, first, second):
-            assert await dead_letters.retry(connection, dead) == ""
+            assert await dead_letters.retry(connection, dead, NO_ARCHIVE) == ""
             assert (await state(shard.url))[0][2] == 14.0
     assert await effective(shard.url) == [14.0]
     await expect_balance(connection, dead=0, stored=3)
@@ -125,12 +131,12 @@ async def test_what_is_refused_again_stays_with_the_new_reason(shard: Shard, con
         [dead] = await park(shard, meter("A", 5, 13))
         await query(shard.url, RULE_AWAY)
         await query(shard.url, "ALTER TABLE meter_current ADD CONSTRAINT other CHECK (kwh_consumed_ac < 13)")
-        assert "other" in await dead_letters.retry(connection, dead)
+        assert "other" in await dead_letters.retry(connection, dead, NO_ARCHIVE)
         letter = await dead_letters.read(connection, dead)
         assert letter is not None
         assert "other" in letter.reason
         await expect_balance(connection, dead=1, stored=0)
-    assert "no such dead letter" in await dead_letters.retry(connection, dead + 1)
+    assert "no such dead letter" in await dead_letters.retry(connection, dead + 1, NO_ARCHIVE)
 
 
 async def test_the_day_of_a_retry_is_made_when_it_is_missing(shard: Shard, connection: Any) -> None:
@@ -139,7 +145,7 @@ async def test_the_day_of_a_retry_is_made_when_it_is_missing(shard: Shard, conne
         [dead] = await park(shard, meter("A", 5, 13))
         await query(shard.url, "DROP TABLE meter_history_2026_11_20")
         await query(shard.url, RULE_AWAY)
-        assert await dead_letters.retry(connection, dead) == ""
+        assert await dead_letters.retry(connection, dead, NO_ARCHIVE) == ""
     await expect_balance(connection, dead=0, stored=1)
 
 
@@ -148,7 +154,7 @@ async def test_a_line_that_is_none_can_only_be_dropped(shard: Shard, connection:
     async with shard.running():
         dead = await park(shard, meter("A", 5, 13), meter("A", 6, 13))
     await query(shard.url, "UPDATE dead_letter SET original = 'x' WHERE id = $1", dead[0])
-    assert "can only be dropped" in await dead_letters.retry(connection, dead[0])
+    assert "can only be dropped" in await dead_letters.retry(connection, dead[0], NO_ARCHIVE)
     assert [letter.reading for letter in await dead_letters.find(connection, None, None, None)] == [
         {"meterId": "A", "timestamp": f"{DAY}T12:00:06Z", "kwhConsumedAc": 13.0, "voltage": 230.0},
         None,
@@ -164,7 +170,7 @@ async def test_of_two_operators_one_stores(shard: Shard, database_url: str, conn
         [dead] = await park(shard, meter("A", 5, 13))
     await query(shard.url, RULE_AWAY)
     other = await database.connect(database_url, "tests", 5)
-    found = await asyncio.gather(*(dead_letters.retry(each, dead) for each in (connection, other)))
+    found = await asyncio.gather(*(dead_letters.retry(each, dead, NO_ARCHIVE) for each in (connection, other)))
     await database.close(other)
     assert sorted(found)[0] == ""
     assert sorted(found)[1] in ("somebody else has taken it meanwhile", "there is no such dead letter")
@@ -185,7 +191,7 @@ async def test_retries_and_flushes_of_the_same_devices_serialise(shard: Shard, c
 
         async def bring_in() -> None:
             for one in dead:
-                assert await dead_letters.retry(connection, one) == ""
+                assert await dead_letters.retry(connection, one, NO_ARCHIVE) == ""
 
         await asyncio.gather(correct(), bring_in())
     assert sorted(await effective(shard.url))[1:] == [100.0 + number for number in range(15)]
@@ -207,7 +213,7 @@ async def test_a_retry_waits_for_the_flush_of_another_shard(shard: Shard, connec
     transaction = flushing.transaction()
     await transaction.start()
     await flushing.execute("UPDATE shard_checkpoint SET last_seq = 2 WHERE shards = 2")
-    retrying = asyncio.ensure_future(dead_letters.retry(connection, dead))
+    retrying = asyncio.ensure_future(dead_letters.retry(connection, dead, NO_ARCHIVE))
     await asyncio.sleep(0.5)
     assert not retrying.done()
     columns = '("timestamp", meter_id, kwh_consumed_ac, voltage)'
@@ -243,7 +249,7 @@ async def test_no_journal_is_begun_while_dead_letters_move(shard: Shard, connect
     other = await database.connect(shard.url, "tests", 5)
     try:
         for work, outcome in (
-            (dead_letters.retry(connection, first), ""),
+            (dead_letters.retry(connection, first, NO_ARCHIVE), ""),
             (dead_letters.drop(connection, [second]), 1),
         ):
             async with other.transaction():
@@ -269,5 +275,128 @@ async def test_a_retry_that_a_trigger_swallows_stays_and_says_so(shard: Shard, c
     await query(
         shard.url, "CREATE TRIGGER swallow BEFORE INSERT ON meter_history FOR EACH ROW EXECUTE FUNCTION swallow()"
     )
-    assert "does a trigger or a rule drop rows" in await dead_letters.retry(connection, dead)
+    assert "does a trigger or a rule drop rows" in await dead_letters.retry(connection, dead, NO_ARCHIVE)
     await expect_balance(connection, dead=1, stored=0)
+
+
+# --- of days that have left history -----------------------------------------------------------------------------------
+
+LAST = f"{OLD_DAY}T00:19:00"  # of the newest reading of each device of the scene
+PARK = (
+    "INSERT INTO dead_letter (journal_id, kind, original, sqlstate, reason) VALUES ($1, 'meter', $2, '23514', 'mine')"
+    " RETURNING id"
+)
+PARKED = "UPDATE shard_book SET received = received + 1, dead_lettered = dead_lettered + 1 WHERE kind = 'meter'"
+STATE = "SELECT kwh_consumed_ac::float AS kwh FROM meter_current WHERE meter_id = 'meter-0'"
+
+
+class Gone:
+    """A scene in which a reading of the newest timestamp of a device was refused, and its day has left history."""
+
+    def __init__(self, scene: ArchiveScene) -> None:
+        self.scene = scene
+        self.archive = Archive(scene.folder, 64)
+        self.dead = 0
+
+    async def park(self, kwh: str = "13.0000") -> None:
+        [row] = await self.scene.fetch(PARK, self.scene.journal, f"meter-0\t{LAST}\t{kwh}\t230.50")
+        self.dead = row["id"]
+
+    async def retry(self) -> str:
+        async def work(connection: Any) -> str:
+            return await dead_letters.retry(connection, self.dead, self.archive)
+
+        try:
+            return await database.with_connection(self.scene.url, "tests", work)
+        finally:
+            await self.archive.close()
+
+    async def state(self) -> float:
+        [row] = await self.scene.fetch(STATE)
+        return float(row["kwh"])
+
+
+async def gone(url: str, folder: Path, then: str, parked_first: bool) -> Gone:
+    needs_duckdb()
+    scene = ArchiveScene(url, folder, retention__then=then)
+    await scene.begin()
+    found = Gone(scene)
+    if parked_first:
+        await found.park()
+    await scene.store(METER)
+    if not parked_first:
+        await found.park()
+    await scene.execute(PARKED)
+    await scene.until_archived()
+    assert await scene.partitions() == set()
+    return found
+
+
+@pytest.mark.parametrize("then", ["archive", "drop"])
+@pytest.mark.parametrize(("parked_first", "kwh"), [(True, 19 / 16), (False, 13.0)], ids=["corrected", "correction"])
+async def test_a_retry_does_not_undo_a_correction_that_has_left_history(
+    database_url: str, tmp_path: Path, then: str, parked_first: bool, kwh: float
+) -> None:
+    found = await gone(database_url, tmp_path, then, parked_first)
+    assert await found.retry() == ""
+    assert await found.state() == kwh
+    assert (await found.scene.audit()).differences == []
+    # And so it is in what follows: the late part leaves history too, and another is stored after all.
+    await found.scene.execute("DELETE FROM rollup_mark")  # as maintenance has consumed them
+    await found.scene.a_day_later()
+    await found.scene.until_archived()
+    assert await found.scene.partitions() == set()
+    await found.park("14.0000")
+    await found.scene.execute(PARKED)
+    assert await found.retry() == ""
+    assert await found.state() == 14.0
+    assert (await found.scene.audit()).differences == []
+
+
+async def test_a_state_stays_where_nobody_knows_which_reading_it_was(database_url: str, tmp_path: Path) -> None:
+    found = await gone(database_url, tmp_path, "drop", parked_first=False)
+    await found.scene.execute("DELETE FROM meter_given_up")  # as before it was kept
+    assert await found.retry() == ""
+    assert await found.state() == 19 / 16
+
+
+async def test_a_retry_waits_for_an_archive_that_is_away_only_where_it_decides(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await gone(database_url, tmp_path, "archive", parked_first=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(archive_module, "_duckdb", lambda: None)
+        assert "that cannot be read: DuckDB, which" in await found.retry()
+        assert await found.scene.fetch("SELECT sqlstate, reason FROM dead_letter") == [("23514", "mine")]
+        assert (await found.scene.audit()).differences == []
+        later = "UPDATE meter_current SET timestamp = timestamp + interval '1 s' WHERE meter_id = 'meter-0'"
+        await found.scene.execute(later)
+        assert await found.retry() == ""
+
+
+async def test_a_day_that_leaves_history_meanwhile_is_looked_at_again(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_duckdb()
+    scene = ArchiveScene(database_url, tmp_path)
+    await scene.begin()
+    found = Gone(scene)
+    await found.park()
+    await scene.store(METER)
+    await scene.execute(PARKED)
+    look = dead_letters._left_history
+    looks = 0
+
+    async def and_it_leaves(*given: Any) -> Any:
+        nonlocal looks
+        left = await look(*given)
+        looks += 1
+        await scene.until_archived()
+        return left
+
+    monkeypatch.setattr(dead_letters, "_left_history", and_it_leaves)
+    assert await found.retry() == ""
+    assert looks == 2
+    assert await found.state() == 19 / 16
+    await scene.until_archived()
+    assert (await scene.audit()).differences == []

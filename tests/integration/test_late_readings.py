@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 
 from hseie import database, dead_letters, failpoints
+from hseie.archive import Archive
 from hseie.frames import Part
 from hseie.writer.batch import Batch, split_lines
 from hseie.writer.flush import Ownership, flush, prepare
@@ -20,6 +21,7 @@ from tests.integration.test_writer_commit import DAY, Shard, meter, query, store
 
 LOCK_ALONE = "SELECT pg_advisory_xact_lock(hseie_rollup_lock())"
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+NO_ARCHIVE = Archive(Path("nowhere"), 64)
 RULE = "ALTER TABLE meter_history ADD CONSTRAINT mine CHECK (kwh_consumed_ac <> 13)"
 RULE_AWAY = "ALTER TABLE meter_history DROP CONSTRAINT mine"
 MARK = ("meter", "A", "20T12:00:00")
@@ -210,9 +212,9 @@ async def _parked(shard: Shard, *lines: str) -> list[int]:
 async def test_a_dead_letter_that_is_stored_after_all_is_marked(shard: Shard, other: Any) -> None:
     late, fresh = await _parked(shard, meter("A", 1, 13), at("A", f"{DAY}T13:30:00", 13))
     await close_until(other, f"{DAY}T13")
-    assert await dead_letters.retry(other, fresh) == ""
+    assert await dead_letters.retry(other, fresh, NO_ARCHIVE) == ""
     assert await marks(shard.url) == []
-    assert await dead_letters.retry(other, late) == ""
+    assert await dead_letters.retry(other, late, NO_ARCHIVE) == ""
     assert await marks(shard.url) == [MARK]
 
 
@@ -220,7 +222,7 @@ async def test_a_retry_that_waited_for_a_closing_marks(shard: Shard, other: Any)
     [dead] = await _parked(shard, meter("A", 1, 13))
     retrying = await database.connect(shard.url, "tests", 5)
     async with closing(other, f"{DAY}T13"):
-        task = asyncio.ensure_future(dead_letters.retry(retrying, dead))
+        task = asyncio.ensure_future(dead_letters.retry(retrying, dead, NO_ARCHIVE))
         await until_waiting(shard.url, "advisory")
         assert await stored(shard.url) == []
     assert await asyncio.wait_for(task, 60) == ""
@@ -232,7 +234,7 @@ async def test_a_retry_that_is_refused_again_leaves_no_mark(shard: Shard, other:
     [dead] = await _parked(shard, meter("A", 1, 13))
     await close_until(other, f"{DAY}T13")
     await query(shard.url, "ALTER TABLE shard_book ADD CONSTRAINT other CHECK (kind <> 'meter' OR dead_lettered > 0)")
-    assert "other" in await dead_letters.retry(other, dead)
+    assert "other" in await dead_letters.retry(other, dead, NO_ARCHIVE)
     assert (await marks(shard.url), await stored(shard.url)) == ([], [])
 
 
@@ -242,7 +244,7 @@ async def test_who_waits_for_a_flush_holds_up_no_closing(shard: Shard, other: An
     retrying, flushing = [await database.connect(shard.url, "tests", 5) for _ in range(2)]
     async with flushing.transaction():
         await flushing.execute("UPDATE shard_checkpoint SET updated_at = now()")
-        task = asyncio.ensure_future(dead_letters.retry(retrying, dead))
+        task = asyncio.ensure_future(dead_letters.retry(retrying, dead, NO_ARCHIVE))
         await until_waiting(shard.url, "transactionid")
         await asyncio.wait_for(close_until(other, f"{DAY}T13"), 10)
         assert not task.done()

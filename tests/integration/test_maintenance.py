@@ -68,7 +68,12 @@ async def test_a_round_makes_what_is_missing_and_then_nothing(database_url: str,
     days = ["2026_02_27", "2026_02_28", "2026_03_01", "2026_03_02"]
     for kind in ("meter", "vehicle"):
         assert await partitions(database_url, kind) == [f"{kind}_history_{day}" for day in days]
-    assert rounds.duty.report() == {"partitions_made": 8, "partitions_postponed": 0}
+    assert rounds.duty.report() == {
+        "partitions_made": 8,
+        "partitions_postponed": 0,
+        "partitions_foreign": 0,
+        "partitions_foreign_names": "",
+    }
     await rounds.round(NOW)
     assert rounds.duty.report()["partitions_made"] == 8
     await rounds.round(NOW + timedelta(days=1))

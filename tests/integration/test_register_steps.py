@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from hseie.database import connect
@@ -119,6 +119,31 @@ def test_the_step_is_that_of_the_rule(
     assert (event, kwh) == twin(before, after, elapsed, Decimal(kw))
     # Never negative, never absurd.
     assert 0 <= kwh <= Decimal(kw) * Decimal(elapsed / timedelta(hours=1)) + Decimal("1.0001")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shown=totals,
+    flown=st.integers(0, 200_000).map(lambda units: Decimal(units) / 10_000),
+    misread=totals,
+    gaps=st.tuples(elapsed_times, elapsed_times),
+    kw=st.sampled_from(["0.1", "11", "1000"]),
+)
+@example(Decimal(9), Decimal("0.5"), Decimal(100_000), (MINUTE, MINUTE), "1000")  # too much: 9 kWh
+@example(Decimal(5000), Decimal("0.5"), Decimal(9), (MINUTE, MINUTE), "1000")  # too much: 8.5 kWh
+@example(Decimal(5), Decimal("0.1"), Decimal("99992"), (MINUTE, MINUTE), "1000")  # too much: 13 kWh
+@example(Decimal(5), Decimal("0.1"), Decimal("22.6"), (MINUTE, MINUTE), "1000")  # too much: 22.6 kWh
+@example(Decimal(5000), Decimal("0.5"), Decimal(100_000), (MINUTE, MINUTE), "1000")  # too little: 0.5 kWh
+def test_one_misread_counts_for_no_more_than_can_have_flown_around_it(
+    bench: Bench, shown: Decimal, flown: Decimal, misread: Decimal, gaps: tuple[timedelta, timedelta], kw: str
+) -> None:
+    """The bound of ARCHITECTURE.md: a reading is compared with the one before, whether that was right or not."""
+    most = [Decimal(kw) * Decimal(gap / timedelta(hours=1)) + 1 for gap in gaps]
+    assume(flown <= sum(most))
+    _, to_misread = bench.step(shown, misread, gaps[0], Decimal(kw))
+    _, from_misread = bench.step(misread, shown + flown, gaps[1], Decimal(kw))
+    too_much = to_misread + from_misread - flown
+    assert -flown <= too_much <= sum(most) - flown + Decimal("0.0001")
 
 
 def test_both_sides_look_equally_far_back(bench: Bench) -> None:

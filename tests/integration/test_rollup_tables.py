@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
 from hseie.database import PostgresError, connect
@@ -35,6 +36,34 @@ async def test_sessions_do_not_meet_at_the_number_of_each_mark(connection: Any, 
     first, second, third = [await who.fetchval(mark) for who in (connection, other, connection)]
     await other.close()
     assert (second - first, third - first) == (1000, 1)
+
+
+HOURS = (
+    "INSERT INTO {table} SELECT 'VEHICLE_' || n, day + hour * interval '1 hour', 'METER_1', 1, 1, 1, 1, 1, 0, 0, 20"
+    " FROM generate_series({days}) AS day, generate_series(0, 23) AS hour, generate_series(1, 100) AS n"
+)
+
+
+@pytest.mark.parametrize("table", ["pair_hour", "pair_day"])
+async def test_pages_that_are_used_again_are_not_read_for_what_was_there_before(connection: Any, table: str) -> None:
+    def days(first: int, last: int) -> str:
+        return HOURS.format(
+            table=table, days=f"'2026-03-{first:02}Z'::timestamptz, '2026-03-{last:02}Z'::timestamptz, '1 day'"
+        )
+
+    await connection.execute(days(1, 10))
+    await connection.execute(f"DELETE FROM {table} WHERE bucket < '2026-03-07Z'")
+    await connection.execute(f"VACUUM {table}")
+    size = await connection.fetchval("SELECT pg_relation_size($1::regclass)", table)
+    await connection.execute(days(11, 16))
+    await connection.execute(f"VACUUM ANALYZE {table}")
+    assert await connection.fetchval("SELECT pg_relation_size($1::regclass)", table) < size * 1.2  # used again
+    question = f"SELECT sum(ac_kwh) FROM {table} WHERE bucket >= '2026-03-07Z' AND bucket < '2026-03-07T12:00Z'"
+    (text,) = await connection.fetchrow(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {question}")
+    plan = orjson.loads(text)[0]["Plan"]
+    # Half a day of ten: a twentieth of the table, and a little of the index.
+    pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    assert pages < size / 8192 / 10
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_owners_end_before_their_successors_start_and_servers_after(node: Reload
         "reason": "",
         "changed": ["ingest.past_max_days"],
         "replaced": ["writer-0", "writer-1", "acceptor-0", "acceptor-1"],
+        "warnings": [],
     }
     expected = []
     for name in ("writer-0", "writer-1"):

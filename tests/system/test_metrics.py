@@ -25,7 +25,7 @@ NOT_SHOWN = {
     "process": {"name", "role", "pid", "generation", "config"},
     "acceptor": {"number", "keys_trouble", "certificate_trouble"},  # in words, for `hseie status`
     "analytics": {"keys_trouble", "certificate_trouble"},
-    "maintenance": {"archive_trouble_reason"},  # what archive_trouble says in words
+    "maintenance": {"archive_trouble_reason", "partitions_foreign_names"},  # in words, for `hseie status`
     "writer": {"shard", "dead_lettered", "sync_ms"},  # the sum over kinds; the latest one of a histogram
 }
 SEEN_BY_ANALYTICS = {"supervisor_up", "postgres_up", "ready", "up"}

@@ -62,6 +62,19 @@ def test_a_network_without_keys(node: Node, tmp_path: Path) -> None:
     assert not newcomer.data.exists()
 
 
+def test_an_archive_that_can_be_none(node: Node, tmp_path: Path) -> None:
+    newcomer = Node(tmp_path / "newcomer", node.environ)
+    for folder in (newcomer.data, newcomer.data / "x" / "..", newcomer.data / "postgres" / "days"):
+        refused(newcomer, [], 78, "retention.archive must be a folder of its own", HSEIE_RETENTION__ARCHIVE=str(folder))
+    file = tmp_path / "file"
+    file.touch()
+    for folder in (file, file / "archive"):
+        refused(
+            newcomer, [], 78, f"retention.archive: the archive {folder} is not", HSEIE_RETENTION__ARCHIVE=str(folder)
+        )
+    assert not newcomer.data.exists()
+
+
 def test_an_unknown_option(node: Node) -> None:
     done = node.command("up", "--prot", "3000")
     assert done.returncode == 64

@@ -195,6 +195,14 @@ def test_what_keeps_days_from_the_archive_is_a_warning_with_its_reason() -> None
     assert find_warnings(snapshot(row("maintenance", stats=stats))) == []
 
 
+def test_a_partition_made_by_hand_is_a_warning_with_its_name() -> None:
+    stats = {"partitions_foreign": 1, "partitions_foreign_names": "meter_history_rest"}
+    [warning] = find_warnings(snapshot(row("maintenance", stats=stats)))
+    assert "meter_history_rest" in warning.text
+    stats = {"partitions_foreign": 0, "partitions_foreign_names": ""}
+    assert find_warnings(snapshot(row("maintenance", stats=stats))) == []
+
+
 @pytest.mark.parametrize(
     ("days", "trouble", "expected"),
     [

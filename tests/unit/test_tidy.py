@@ -28,10 +28,10 @@ FLOORS = (
     "pair_answers pair_file pair_plan pair_request pair_routes pairing problems rate_limit readings registers "
     "resources retry_after rollup_columns route route_parameters route_table tables rollup_settings",
     # One outside thing each: ZeroMQ, PostgreSQL, DuckDB, the embedded server, SQLite files, HTTP, processes, counters.
-    "bus control database archive archive_check archive_export archive_files archive_pipe archive_restore journal_file "
-    "books balance migrations audit late_readings dead_letters lost_journals pairs ports predecessors browsers web tls "
-    "http_connection connections handshakes http_server keys_file key_store keys shared_counters rates admission "
-    "process embedded.",
+    "bus control database archive archive_check archive_export archive_files archive_look archive_pipe archive_restore "
+    "journal_file books balance migrations audit late_readings dead_letters lost_journals pairs ports predecessors "
+    "browsers web tls http_connection connections handshakes http_server keys_file key_store keys shared_counters "
+    "rates admission process embedded.",
     # The processes of a node.
     "acceptor. writer. analytics. maintenance. supervisor.",
     # Wiring.

@@ -21,6 +21,7 @@ WAITING_PER_CONNECTION = 50
 
 # Days of history up to which plans about one device are kept, which take longer to make than to run. A kept plan locks
 # every partition: with both kinds of a hundred days 200 locks a question, of 5,000 and more that a server has room for.
+# Days that an archive has not taken yet, or that got late readings, come on top; they are a few.
 KEPT_PLANS_DAYS_MAX = 100
 
 _log = structlog.get_logger("hseie.analytics")
@@ -49,6 +50,8 @@ class Reader:
         self._pool = pool
         self._begin = begin
         self._wait_s = wait_s
+        # In front of the pool, which lets who comes just now overtake who waits.
+        self._turns = asyncio.Semaphore(connections)
         self.busy = 0  # queries that run or wait for a connection
         self.outcomes: dict[str, int] = {}  # of all queries
         self.seconds = Histogram(histogram.SECONDS)  # of those that were answered
@@ -116,7 +119,7 @@ class Reader:
         self.busy += 1
         began = time.monotonic()
         try:
-            async with self._pool.acquire(timeout=self._wait_s) as connection:
+            async with self._turn(), self._pool.acquire(timeout=self._wait_s) as connection:
                 failpoints.reach("analytics.query")
                 yield connection
         except Exception as error:
@@ -137,6 +140,19 @@ class Reader:
             self.seconds.observe(time.monotonic() - began)
         finally:
             self.busy -= 1
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for a connection to be free, first come, first served. Raises TimeoutError."""
+        if self._turns.locked():
+            async with asyncio.timeout(self._wait_s):
+                await self._turns.acquire()
+        else:
+            await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _count(self, outcome: str) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1

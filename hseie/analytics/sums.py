@@ -53,8 +53,12 @@ class _Outset:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What follows from an outset: the window, how it is divided, and the pieces to be read."""
+    """What follows from an outset: the window, how it is divided, and the pieces to be read.
 
+    What happened to registers is asked for by segments, also where no piece of them is read.
+    """
+
+    segments: list[Segment]
     window: Window
     division: Division
     counted: list[Piece]
@@ -65,7 +69,7 @@ class _Plan:
         division = divide(start, end, outset.trust)
         spans = [Window(*span, window.tolerance) for span in division.raw]
         counted = [piece for span in spans for piece in pieces(outset.segments, span)]
-        return cls(Window(start, end, window.tolerance), division, counted)
+        return cls(outset.segments, Window(start, end, window.tolerance), division, counted)
 
 
 class VehicleSums:

@@ -124,6 +124,7 @@ class _Portions:
         self._at_once = at_once
         self._after = ""
         self._looking = asyncio.Lock()
+        self._failed = False
 
     async def work(self, connection: Any) -> None:
         """Make portions until there is none left. After one has failed, nobody begins another."""
@@ -136,20 +137,20 @@ class _Portions:
                     await source.make(connection, stretches)
                 failpoints.reach("rollup.portion")
         except BaseException:
-            self._sources.clear()
+            self._failed = True
             raise
 
     async def _next(self, connection: Any) -> tuple[_Source, list[str]] | None:
         async with self._looking:
-            while self._sources:
+            while self._sources and not self._failed:
                 source = self._sources[0]
                 devices = await source.following(connection, self._after, self._at_once)
                 if len(devices) == self._at_once:
                     self._after = devices[-1]
-                elif self._sources:  # unless they were cleared meanwhile
+                else:
                     self._sources.popleft()
                     self._after = ""
-                if devices:
+                if devices and not self._failed:
                     return source, devices
         return None
 

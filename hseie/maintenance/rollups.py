@@ -42,7 +42,7 @@ class RollupDuty:
     def __init__(
         self, log: Any, config: Config, postgres_url: str | None = None, archive: Archive | None = None
     ) -> None:
-        """With an address, pairs are rolled up on a connection of their own, beside devices."""
+        """With an address, hours are rolled up on two connections at once."""
         self.interval_s = config.maintenance.rollup_interval_s
         self._margin = margin_of(config)
         # What comes in time for the next hour's first minutes has come before the hour is closed.

@@ -2,6 +2,7 @@
 Python over all rows; and without looking at what rollups can answer twice."""
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -258,6 +259,30 @@ def test_a_late_reading_of_a_register_spoils_all_after_it(world: Asked, runner: 
     runner.run(play())
 
 
+def test_what_happened_to_a_register_is_asked_of_the_meter_that_feeds_the_vehicle(
+    world: Asked, runner: asyncio.Runner
+) -> None:
+    async def play() -> None:
+        start = MIDNIGHT - 5 * HOUR
+        for hours, shown in ((0, "100"), (1, "107"), (2, "3")):
+            at = start + hours * HOUR
+            await world.store(
+                _row("meter", "METER_R1", at, shown), *(_row("vehicle", f"VEHICLE_{n}", at, "1") for n in (1, 2))
+            )
+        await world.pair("VEHICLE_2", "METER_R1", start - HOUR, MIDNIGHT + HOUR)
+        await world.round(MIDNIGHT + timedelta(minutes=3))
+        await world.prove()
+        sums = VehicleSums(world.reader, world.archive, world.config)
+        window = Window(start, MIDNIGHT, world.facts.tolerance)
+        await sums.of("VEHICLE_1", window)  # from now on it is known how far rollups are: all of the window is in them
+        for _ in range(2):
+            found = await sums.of("VEHICLE_2", window)
+            assert found is not None
+            assert (found.energy.ac_kwh, found.events) == (Decimal(10), ["reset"])
+
+    runner.run(play())
+
+
 # --- days that are not in history -------------------------------------------------------------------------------------
 
 
@@ -449,6 +474,24 @@ async def test_a_snapshot_that_is_left_leaves_nothing_behind(database_url: str) 
         assert row["transaction_isolation"] == "repeatable read"
     async with reader._connection("tests") as connection:
         assert not connection.is_in_transaction()
+    await reader.close(1.0)
+
+
+async def test_who_waits_longest_is_asked_for_next(database_url: str) -> None:
+    reader = await Reader.open(Config(), database_url, "tests", 2)
+    order: list[int] = []
+
+    async def ask(name: int) -> None:
+        for _ in range(50):
+            async with reader._connection("tests") as connection:
+                order.append(name)
+                await connection.fetchval("SELECT 1")
+
+    await asyncio.gather(*(reader.rows("health_ping") for _ in range(2)))  # both are connected
+    await asyncio.gather(*(ask(name) for name in range(7)))
+    # Two are under way at once and may end in either order; nobody is overtaken by more than these.
+    turns = [[place for place, other in enumerate(order) if other == name] for name in range(7)]
+    assert max(later - turn for places in turns for turn, later in itertools.pairwise(places)) <= 7 + 2
     await reader.close(1.0)
 
 

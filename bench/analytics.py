@@ -95,7 +95,10 @@ def day(options: argparse.Namespace, data: Path) -> Found:
     devices = options.devices
     with running_postgres(data) as url:
         _, end = asyncio.run(_fill_day(url, data, devices))
-        closed = close_hours(url, data, end.replace(minute=0), CLOSED_ALONE)
+        last = end.replace(minute=0)
+        close_hours(url, data, last - CLOSED_ALONE * HOUR, 0)
+        wait_for_vacuum(url)
+        closed = close_hours(url, data, last, CLOSED_ALONE)
     print(f"closing an hour: {', '.join(f'{took_s:.2f}' for took_s in closed)} s")
     found: Found = {"devices": devices, "closing_s": closed}
     port = free_port()

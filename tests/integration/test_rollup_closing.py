@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from hseie.database import Failure, PostgresError, classify
 from hseie.maintenance import rollup_state
-from tests.integration.rollup_oracle import DAY, HOUR, hour_of
+from tests.integration.rollup_oracle import DAY, HOUR, day_of, hour_of
 from tests.integration.rollup_steps import NOON, meter, seconds, vehicle
 from tests.integration.rollup_world import World, configured
 
@@ -74,7 +74,8 @@ async def test_nothing_is_deleted_while_nothing_comes(world: World, tmp_path: Pa
 
 
 async def test_hours_that_were_closed_too_early_are_opened_again(world: World) -> None:
-    early = hour_now() - DAY
+    # All within a UTC day: the hours that are passed over here end none, as rolling up would have.
+    early = day_of(hour_now()) - DAY + 2 * HOUR
     await world.store(vehicle(early, 4), meter(early, 5))
     await world.round(early + 3 * HOUR)
     for column in ("closed_until", "rolled_until"):
